@@ -1,0 +1,31 @@
+"""Small values shared by all floors: identifiers and the random suffixes of names on the wire.
+
+Layer: 1 (imports the standard library only).
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import NewType
+
+RouterId = NewType("RouterId", str)
+"""Bare id of a router, such as `A`; no white space, no control characters, no `/`, `|` or `$`."""
+
+ConnectionId = NewType("ConnectionId", int)
+"""Number of a connection of this process, from 1: the `[C<n>]` of the log and the identity in management."""
+
+LinkId = NewType("LinkId", int)
+"""Number of a link of this process: the `[L<n>]` of the log and the identity in management."""
+
+AREA = "0"
+"""The only area that exists in any release (router protocol, section 0)."""
+
+SUFFIX_LENGTH = 15
+"""Characters of a random suffix: link names, temp addresses, correlators, mesh ids (router protocol, section 12)."""
+
+_ALPHABET = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+_"
+
+
+def random_suffix(length: int = SUFFIX_LENGTH) -> str:
+    """Return an unguessable name part over `a-z A-Z 0-9 + _` (64 characters, 6 bits each)."""
+    return "".join([_ALPHABET[octet & 63] for octet in secrets.token_bytes(length)])
