@@ -1,0 +1,222 @@
+"""The event loop: readiness by epoll, timers, work handed over from other threads, one flush at the end of a turn.
+
+Layer: 2. Why not asyncio: a turn has a defined end here, at which each dirty connection is written exactly once without
+a further trip through the poller; and the same plain Python runs compiled on PyPy, where uvloop does not exist.
+
+A turn: wait; `now` is read once; ready descriptors are served; due timers run; what was handed over with `call_soon`
+runs; dirty objects are flushed. An exception in a callback never ends the process: it is counted and logged, and the
+owner of the callback, when it has a method `on_crash`, is told so that it closes what it was working on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import logging
+import os
+import select
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+from typing import Any, Protocol
+
+logger = logging.getLogger(__name__)
+
+IN: int = select.EPOLLIN
+OUT: int = select.EPOLLOUT
+ERROR: int = select.EPOLLERR | select.EPOLLHUP
+"""Always reported by the kernel, asked for or not."""
+
+MAX_EVENTS = 256
+"""Descriptors served in a turn at most, so that timers and flushes of a turn are never far away."""
+
+RESOLVER_THREADS = 8
+"""Threads for blocking calls (name resolution, certificate files); a name server that stops answering holds one each."""
+
+
+class Flushable(Protocol):
+    """What may be put into `Reactor.dirty`."""
+
+    def flush(self) -> None:
+        """Write what this turn has queued."""
+
+
+class Timer:
+    """A call that is due once. Compare by identity; cancel with `cancel()`."""
+
+    __slots__ = ("callback", "deadline")
+
+    def __init__(self, deadline: float, callback: Callable[[], object]) -> None:
+        self.deadline = deadline
+        self.callback: Callable[[], object] | None = callback
+
+    def cancel(self) -> None:
+        """Forget the call; harmless when it has run."""
+        self.callback = None
+
+
+class Reactor:
+    """One thread's event loop."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
+        self.now: float = clock()
+        """Seconds of the monotonic clock at the beginning of this turn."""
+        self.dirty: set[Flushable] = set()
+        self.crashes = 0
+        """Callbacks that raised; each is a bug."""
+        self.turns = 0
+        self.busiest_turn_s = 0.0
+        """Longest turn so far, from readiness to the end of the flush: the lag that another event may have seen."""
+        self._poller = select.epoll()
+        self._callbacks: dict[int, Callable[[int], object]] = {}
+        self._timers: list[tuple[float, int, Timer]] = []
+        self._order = count()
+        self._soon: deque[Callable[[], object]] = deque()
+        self._handed_over: deque[Callable[[], object]] = deque()
+        self._running = False
+        self._pool: ThreadPoolExecutor | None = None
+        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self.register(self._wake_read, self._on_wake, IN)
+
+    @property
+    def wake_descriptor(self) -> int:
+        """A write end that ends the wait when an octet is written (for `signal.set_wakeup_fd`)."""
+        return self._wake_write
+
+    def register(self, fd: int, callback: Callable[[int], object], mask: int) -> None:
+        """Call `callback(ready_mask)` whenever `fd` is ready in one of the ways of `mask`."""
+        self._poller.register(fd, mask)
+        self._callbacks[fd] = callback
+
+    def modify(self, fd: int, mask: int) -> None:
+        """Change what `fd` is watched for."""
+        self._poller.modify(fd, mask)
+
+    def unregister(self, fd: int) -> None:
+        """Watch `fd` no longer. Call before closing it."""
+        if self._callbacks.pop(fd, None) is not None:
+            with contextlib.suppress(OSError):
+                self._poller.unregister(fd)
+
+    def call_later(self, delay_s: float, callback: Callable[[], object]) -> Timer:
+        """Call `callback()` once, `delay_s` seconds after the beginning of this turn."""
+        timer = Timer(self.now + delay_s, callback)
+        heapq.heappush(self._timers, (timer.deadline, next(self._order), timer))
+        return timer
+
+    def call_soon(self, callback: Callable[[], object]) -> None:
+        """Call `callback()` at the end of this turn, before the flush. Not from other threads."""
+        self._soon.append(callback)
+
+    def call_from_thread(self, callback: Callable[[], object]) -> None:
+        """Call `callback()` in the loop's thread soon. The one method that other threads may use."""
+        self._handed_over.append(callback)
+        with contextlib.suppress(BlockingIOError, OSError):
+            os.write(self._wake_write, b"\0")
+
+    def run_in_thread(self, work: Callable[[], Any], done: Callable[[Any], object]) -> None:
+        """Run blocking `work()` beside the loop; `done(result or the exception)` follows in the loop."""
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(RESOLVER_THREADS, thread_name_prefix="blocking")
+
+        def task() -> None:
+            result: Any
+            try:
+                result = work()
+            except Exception as error:  # handed to `done`, which knows what to do with it
+                result = error
+            self.call_from_thread(lambda: done(result))
+
+        self._pool.submit(task)
+
+    def run(self) -> None:
+        """Serve events until `stop()`."""
+        self._running = True
+        while self._running:
+            self.run_once()
+
+    def stop(self) -> None:
+        """Leave `run()` after this turn."""
+        self._running = False
+
+    def close(self) -> None:
+        """Release the loop's own descriptors and threads. Nothing may be registered afterwards."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+        self._poller.close()
+        os.close(self._wake_read)
+        os.close(self._wake_write)
+
+    def run_once(self, timeout_s: float | None = None) -> None:
+        """Serve one turn; wait at most `timeout_s` for something to happen."""
+        wait = self._time_to_wait()
+        if timeout_s is not None:
+            wait = timeout_s if wait < 0 else min(wait, timeout_s)
+        ready = self._poller.poll(wait, MAX_EVENTS)
+        self.now = begun = self.clock()
+        self.turns += 1
+        callbacks = self._callbacks
+        for fd, mask in ready:
+            callback = callbacks.get(fd)
+            if callback is not None:
+                try:
+                    callback(mask)
+                except Exception:
+                    self._crashed(callback)
+        if self._timers and self._timers[0][0] <= begun:
+            self._run_timers()
+        while self._soon or self.dirty:
+            if self._soon:
+                self._run(self._soon.popleft())
+            else:
+                flushable = self.dirty.pop()
+                try:
+                    flushable.flush()
+                except Exception:
+                    self._crashed(flushable.flush)
+        lasted = self.clock() - begun
+        if lasted > self.busiest_turn_s:
+            self.busiest_turn_s = lasted
+
+    def _time_to_wait(self) -> float:
+        timers = self._timers
+        while timers and timers[0][2].callback is None:
+            heapq.heappop(timers)
+        if not timers:
+            return -1.0
+        return max(0.0, timers[0][0] - self.clock())
+
+    def _run_timers(self) -> None:
+        timers = self._timers
+        while timers and timers[0][0] <= self.now:
+            timer = heapq.heappop(timers)[2]
+            if timer.callback is not None:
+                callback, timer.callback = timer.callback, None
+                self._run(callback)
+
+    def _on_wake(self, _mask: int) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._wake_read, 4096)
+        while self._handed_over:
+            self._run(self._handed_over.popleft())
+
+    def _run(self, callback: Callable[[], object]) -> None:
+        try:
+            callback()
+        except Exception:
+            self._crashed(callback)
+
+    def _crashed(self, callback: Callable[..., object]) -> None:
+        """The crash boundary: one connection's handler failed; it goes, everything else stays."""
+        self.crashes += 1
+        logger.exception("Internal error in %s", getattr(callback, "__qualname__", callback))
+        owner = getattr(callback, "__self__", None)
+        on_crash = getattr(owner, "on_crash", None)
+        if on_crash is not None:
+            try:
+                on_crash()
+            except Exception:
+                logger.exception("Internal error while closing %r", owner)
