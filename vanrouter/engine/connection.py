@@ -1,0 +1,358 @@
+"""The pump between a byte channel and Proton's engine: push what was read, hand out events, write once a turn.
+
+Layer: 2. A channel is a connected non-blocking socket or whatever has its `recv_into`, `send`, `fileno` and `close`.
+The handler (the core's connection) is called directly for each event; see `Handler`.
+
+What is written: `flush` gathers the output of the engine into one buffer and sends it with one call. Only what the
+socket refuses is kept, and while it refuses nothing is asked of the engine: deliveries then wait inside it, flow by
+flow, and their senders see that (`delivery_pending`), so that no flow can queue more than its share.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from vanrouter.engine import proton
+from vanrouter.engine.proton import (
+    EVENT_CONNECTION_REMOTE_CLOSE,
+    EVENT_CONNECTION_REMOTE_OPEN,
+    EVENT_DELIVERY,
+    EVENT_LINK_FLOW,
+    EVENT_LINK_REMOTE_CLOSE,
+    EVENT_LINK_REMOTE_DETACH,
+    EVENT_LINK_REMOTE_OPEN,
+    EVENT_SESSION_REMOTE_CLOSE,
+    EVENT_SESSION_REMOTE_OPEN,
+    collector_peek,
+    collector_pop,
+    event_delivery,
+    event_link,
+    event_type,
+    from_buffer,
+    transport_peek,
+    transport_pending,
+    transport_pop,
+    transport_push,
+)
+
+logger = logging.getLogger(__name__)
+
+READ_BYTES = 256 * 1024
+"""Octets taken from a socket in a turn at most."""
+
+WRITE_BYTES = 256 * 1024
+"""Octets gathered for one `send`."""
+
+CLOSE_GRACE_S = 2.0
+"""How long a peer may take to answer our CLOSE before the socket is shut."""
+
+READABLE = 0x001
+WRITABLE = 0x004
+"""EPOLLIN and EPOLLOUT: part of the kernel's interface, named here so that the engine needs no event loop's module."""
+
+# Shared by all connections: the loop is one thread, and nothing stays in them between two calls.
+_inbuf = bytearray(READ_BYTES)
+_inptr = from_buffer("char[]", _inbuf)
+_outbuf = bytearray(WRITE_BYTES)
+_outptr = from_buffer("char[]", _outbuf)
+_outview = memoryview(_outbuf)
+
+
+class Channel(Protocol):
+    """What octets come from and go to: a non-blocking socket, or a layer that looks like one."""
+
+    def recv_into(self, buffer: bytearray, /) -> int: ...
+    def send(self, data: memoryview, /) -> int: ...
+    def fileno(self) -> int: ...
+    def close(self) -> None: ...
+
+
+class Loop(Protocol):
+    """What the pump needs of the event loop."""
+
+    now: float
+    dirty: set[Any]
+
+    def register(self, fd: int, callback: Callable[[int], object], mask: int) -> None: ...
+    def modify(self, fd: int, mask: int) -> None: ...
+    def unregister(self, fd: int) -> None: ...
+    def call_later(self, delay_s: float, callback: Callable[[], object]) -> Any: ...
+    def call_soon(self, callback: Callable[[], object]) -> None: ...
+
+
+class Handler(Protocol):
+    """Told of everything that happens on a connection; pointers are the engine's."""
+
+    def on_remote_open(self) -> None: ...
+    def on_remote_close(self) -> None: ...
+    def on_session_open(self, session: Any) -> None: ...
+    def on_session_close(self, session: Any) -> None: ...
+    def on_link_open(self, link: Any) -> None: ...
+    def on_link_close(self, link: Any, closed: bool) -> None:
+        """The peer's detach; `closed` is its flag of that name."""
+
+    def on_delivery(self, delivery: Any) -> None: ...
+    def on_flow(self, link: Any) -> None: ...
+    def before_flush(self) -> None:
+        """The turn's last chance to queue something, such as the credit collected in it."""
+
+    def on_writable(self) -> None:
+        """Everything queued has been written; flows that were held may go on."""
+
+    def on_lost(self, condition: tuple[str, str] | None) -> None:
+        """The connection is over, with the error condition if there was one. Called once, before anything is freed."""
+
+
+class EngineConnection:
+    """One AMQP connection: engine objects, channel, and the pump between them."""
+
+    __slots__ = (
+        "_on_delivery",
+        "_on_flow",
+        "_tick_timer",
+        "blocked",
+        "bytes_in",
+        "bytes_out",
+        "channel",
+        "closing",
+        "collector",
+        "connection",
+        "fd",
+        "handler",
+        "leftover",
+        "loop",
+        "lost",
+        "transport",
+    )
+
+    def __init__(self, loop: Loop, channel: Channel, handler: Handler, *, is_server: bool) -> None:
+        """Make the engine's objects. Set them up (SASL, TLS, open fields), then call `start`."""
+        self.loop = loop
+        self.channel = channel
+        self.fd = channel.fileno()
+        self.handler = handler
+        self._on_delivery = handler.on_delivery
+        self._on_flow = handler.on_flow
+        self.blocked = False
+        self.leftover: memoryview | None = None
+        self.lost = False
+        self.closing = False
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self._tick_timer: Any = None
+        self.connection = proton.connection_new()
+        self.collector = proton.collector_new()
+        self.transport = proton.transport_new()
+        proton.connection_collect(self.connection, self.collector)
+        if is_server:
+            proton.transport_set_server(self.transport)
+
+    def start(self) -> None:
+        """Begin to exchange octets."""
+        proton.transport_bind(self.transport, self.connection)
+        self.loop.register(self.fd, self.on_ready, READABLE)
+        self._tick()
+        self.loop.dirty.add(self)
+
+    def on_ready(self, mask: int) -> None:
+        """Serve the socket once."""
+        if mask & WRITABLE and self.blocked:
+            self._write_leftover()
+        if mask & ~WRITABLE and not self.lost:
+            self._read()
+
+    def _read(self) -> None:
+        try:
+            count = self.channel.recv_into(_inbuf)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._end_of_input(str(error))
+            return
+        if count == 0:
+            self._end_of_input("connection aborted")
+            return
+        self.bytes_in += count
+        self.loop.dirty.add(self)
+        transport = self.transport
+        done = 0
+        while done < count:
+            taken = transport_push(transport, _inptr + done, count - done)
+            if taken <= 0:  # the engine takes no more: an error, or the peer has closed; what it has to say goes out
+                self.process()
+                self._finish()
+                return
+            done += taken
+            self.process()
+            if self.lost:
+                return
+
+    def _end_of_input(self, reason: str) -> None:
+        proton.transport_close_tail(self.transport)
+        self.process()
+        self.drop(proton.condition_text(proton.transport_condition(self.transport)) or ("", reason))
+
+    def process(self) -> None:
+        """Hand out all events that the engine has collected."""
+        collector = self.collector
+        while True:
+            event = collector_peek(collector)
+            if not event:
+                return
+            kind = event_type(event)
+            if kind == EVENT_DELIVERY:
+                self._on_delivery(event_delivery(event))
+            elif kind == EVENT_LINK_FLOW:
+                self._on_flow(event_link(event))
+            else:
+                self._on_rare_event(kind, event)
+            if self.lost:
+                return
+            collector_pop(collector)
+
+    def _on_rare_event(self, kind: int, event: Any) -> None:
+        handler = self.handler
+        if kind == EVENT_LINK_REMOTE_OPEN:
+            handler.on_link_open(event_link(event))
+        elif kind == EVENT_LINK_REMOTE_CLOSE:
+            handler.on_link_close(event_link(event), True)
+        elif kind == EVENT_LINK_REMOTE_DETACH:
+            handler.on_link_close(event_link(event), False)
+        elif kind == EVENT_SESSION_REMOTE_OPEN:
+            handler.on_session_open(proton.event_session(event))
+        elif kind == EVENT_SESSION_REMOTE_CLOSE:
+            handler.on_session_close(proton.event_session(event))
+        elif kind == EVENT_CONNECTION_REMOTE_OPEN:
+            handler.on_remote_open()
+            self._tick()
+        elif kind == EVENT_CONNECTION_REMOTE_CLOSE:
+            handler.on_remote_close()
+
+    def flush(self) -> None:
+        """Write what the turn has queued, with as few calls as the socket allows."""
+        if self.lost or self.blocked:
+            return
+        self.handler.before_flush()
+        self.process()
+        transport = self.transport
+        while not self.lost:
+            total = 0
+            while total < WRITE_BYTES:
+                count = transport_pending(transport)
+                if count <= 0:
+                    break
+                count = transport_peek(transport, _outptr + total, min(count, WRITE_BYTES - total))
+                if count <= 0:
+                    break
+                transport_pop(transport, count)
+                total += count
+            if total == 0:
+                if count < 0:
+                    self._output_ended()
+                break
+            if not self._send(_outview[:total]):
+                return
+            if total < WRITE_BYTES and count == 0:
+                break
+        if not self.lost:
+            self.handler.on_writable()
+
+    def _send(self, data: memoryview) -> bool:
+        """Send; keep what the socket refuses and answer False."""
+        try:
+            sent = self.channel.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            self.drop(("", str(error)))
+            return False
+        self.bytes_out += sent
+        if sent == len(data):
+            return True
+        self.leftover = memoryview(bytes(data[sent:]))
+        if not self.blocked:
+            self.blocked = True
+            self.loop.modify(self.fd, READABLE | WRITABLE)
+        return False
+
+    def _write_leftover(self) -> None:
+        leftover = self.leftover
+        if leftover is not None and not self._send(leftover):
+            return
+        self.leftover = None
+        self.blocked = False
+        self.loop.modify(self.fd, READABLE)
+        self.loop.dirty.add(self)
+
+    def _finish(self) -> None:
+        """No more input will be taken: say what is left to say, then end."""
+        if not self.lost:
+            self.flush()
+        if not self.lost:
+            self.drop(proton.condition_text(proton.transport_condition(self.transport)))
+
+    def _output_ended(self) -> None:
+        """Our CLOSE, or an error's last frame, has gone out."""
+        state = proton.connection_state(self.connection)
+        error = proton.condition_text(proton.transport_condition(self.transport))
+        if error is not None or state & proton.REMOTE_CLOSED:
+            self.drop(error)
+
+    def close(self, condition: tuple[str, str] | None = None) -> None:
+        """Send CLOSE, with an error condition if given; the socket is shut when the peer has answered or in 2 s."""
+        if self.lost or self.closing:
+            return
+        self.closing = True
+        if condition is not None:
+            proton.set_condition(proton.connection_condition(self.connection), *condition)
+        proton.connection_close(self.connection)
+        self.loop.dirty.add(self)
+        self.loop.call_later(CLOSE_GRACE_S, self._close_overdue)
+
+    def _close_overdue(self) -> None:
+        if not self.lost:
+            self.drop(None)
+
+    def on_crash(self) -> None:
+        """A handler raised (the loop's crash boundary): end this connection only."""
+        self.drop(("amqp:internal-error", "internal error"))
+
+    def drop(self, condition: tuple[str, str] | None = None) -> None:
+        """End at once: tell the handler, close the channel, free the engine's objects after this turn."""
+        if self.lost:
+            return
+        self.lost = True
+        if self._tick_timer is not None:
+            self._tick_timer.cancel()
+        self.loop.unregister(self.fd)
+        try:
+            self.handler.on_lost(condition)
+        finally:
+            self.leftover = None
+            # Only after the turn: no late event of it may meet a new socket of the same number, or freed memory.
+            self.loop.call_soon(self._free)
+
+    def _free(self) -> None:
+        self.loop.dirty.discard(self)
+        self.channel.close()
+        proton.transport_unbind(self.transport)
+        proton.decref(self.transport)
+        proton.connection_release(self.connection)
+        proton.decref(self.connection)
+        proton.collector_free(self.collector)
+        self.transport = self.connection = self.collector = None
+
+    def _tick(self) -> None:
+        """Have the engine send keep-alives and notice a silent peer; it says when to come again."""
+        if self.lost:
+            return
+        now_ms = int(self.loop.now * 1000)
+        deadline_ms = proton.transport_tick(self.transport, now_ms)
+        if self._tick_timer is not None:
+            self._tick_timer.cancel()
+            self._tick_timer = None
+        if deadline_ms > 0:
+            self._tick_timer = self.loop.call_later(max(0.05, (deadline_ms - now_ms) / 1000), self._tick)
+        self.loop.dirty.add(self)
