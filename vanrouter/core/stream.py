@@ -1,0 +1,132 @@
+"""The seam between any two ends of a flow of octets, one direction of it.
+
+Layer: 3. A socket, a delivery on a link, an HTTP exchange and an in-process service stand behind the same two small
+protocols, so that a listener and a connector of one router are joined without AMQP between them (TCP over AMQP,
+sections 1, 7 and 9).
+
+    octets ->   end A --push, finish, abort-->  Sink      (made by the end the octets go to)
+    answers ->  end A <--received, outcome, writable--    Producer (the end the octets come from)
+
+Contract, for both sides of the seam:
+
+* `push` takes all octets during the call: what it cannot pass on it copies. False asks for silence until `writable()`.
+* After `finish` or `abort` nothing more is pushed. After a terminal `outcome` the producer pushes nothing more and
+  ends the stream with `finish(settled=True)`.
+* `writable` and `received` may be called from within `push`; `outcome` too. None of them calls `push` before returning.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from vanrouter.engine.annotations import Annotations
+from vanrouter.engine.messages import STREAM_CONTENT_TYPE, parse_head, skip_stream_marker
+from vanrouter.engine.sections import NEED_MORE, NeedMore
+
+RECEIVED = 0x23
+"""Not terminal: so many octets were handed on (AMQP 1.0 part 3, section 3.4)."""
+ACCEPTED = 0x24
+REJECTED = 0x25
+RELEASED = 0x26
+MODIFIED = 0x27
+
+RESEND_RELEASED = 0x2
+"""Flag of the router annotations: a released stream is tried on another path (router protocol, section 7.6)."""
+STREAM_FLAGS = 0x5
+"""Flags of the router annotations on every TCP stream: streaming, no limit on the octets of the message held."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamHead:
+    """What the header of a stream says (TCP over AMQP, section 5)."""
+
+    to: str
+    reply_to: str | None = None
+    correlation_id: str | None = None
+    content_type: str | None = None
+    version: int | None = None
+    """Application property `V`; None when absent."""
+    alpn: str | None = None
+    is_vanrouter: bool = False
+    """Application property `vr`: the producer is vanrouter (extensions)."""
+    flags: int = STREAM_FLAGS
+    ingress: str | None = None
+    trace: tuple[str, ...] = ()
+
+
+class Producer(Protocol):
+    """The end that octets come from; what a consumer answers through."""
+
+    def received(self, total: int) -> None:
+        """The consumer has handed on `total` octets of this stream so far, the header not counted."""
+
+    def outcome(self, state: int, settled: bool) -> None:
+        """The consumer's terminal outcome; 0: settled without a state."""
+
+    def writable(self) -> None:
+        """The sink takes octets again, after a push that answered False."""
+
+
+class Sink(Protocol):
+    """The end that octets go to."""
+
+    def push(self, data: memoryview | bytes) -> bool:
+        """Take all of `data` during this call; False: push no more until `Producer.writable()`."""
+
+    def finish(self, settled: bool = False) -> None:
+        """No more octets. `settled`: the producer does not wait for an outcome."""
+
+    def abort(self) -> None:
+        """The stream ends in the middle; the producer does not wait for an outcome."""
+
+
+class StreamConsumer(Protocol):
+    """What is subscribed at an address."""
+
+    def on_stream(self, head: StreamHead, producer: Producer) -> Sink:
+        """A stream begins; what is answered goes to `producer`."""
+
+
+def parse_stream_head(
+    buffer: bytes | bytearray | memoryview, start: int, end: int, annotations: Annotations
+) -> tuple[StreamHead, int] | NeedMore:
+    """Parse the sections in front of the octets of a stream.
+
+    Args:
+        buffer: holds the beginning of the delivery.
+        start: where its router annotations end.
+        end: where the octets that have come so far end.
+        annotations: what the annotations said.
+
+    Returns:
+        The head and the offset of the first octet of the stream; NEED_MORE while that is not known. The body of a
+        stream in another encapsulation (another content type) is left where it is, marker and all.
+
+    Raises:
+        PeerError: the sections are broken.
+    """
+    parsed = parse_head(buffer, start, end)
+    if parsed is NEED_MORE:
+        return NEED_MORE
+    offset = parsed.body_offset
+    if parsed.content_type == STREAM_CONTENT_TYPE:
+        behind_marker = skip_stream_marker(buffer, offset, end)
+        if behind_marker is NEED_MORE:
+            return NEED_MORE
+        offset = behind_marker
+    properties = parsed.application_properties()
+    version, alpn, correlation_id = properties.get("V"), properties.get("alpn"), parsed.correlation_id
+    head = StreamHead(
+        to=annotations.to_override or parsed.to or "",
+        reply_to=parsed.reply_to,
+        correlation_id=correlation_id if isinstance(correlation_id, str) else None,
+        content_type=parsed.content_type,
+        version=version if isinstance(version, int) else None,
+        alpn=alpn if isinstance(alpn, str) else None,
+        is_vanrouter=bool(properties.get("vr")),
+        flags=annotations.flags,
+        ingress=annotations.ingress,
+        trace=annotations.trace,
+    )
+    return head, offset
