@@ -1,0 +1,139 @@
+"""The schema of vanrouter: every entity type in the order of the listings, and the log modules. Layer: 2, pure.
+
+Source: management specification, section 8. A new attribute goes into the table of its type in `types_*.py`.
+"""
+
+from __future__ import annotations
+
+from vanrouter.mgmt import types_observed as observed
+from vanrouter.mgmt import types_policy as policy
+from vanrouter.mgmt import types_router as router
+from vanrouter.mgmt import types_services as services
+from vanrouter.mgmt.attributes import flag, text, whole, word
+from vanrouter.mgmt.schema import EntityType, Schema
+
+DEFAULT_LOG_MODULE = "DEFAULT"
+"""The module whose settings the others fall back to."""
+
+LOG_MODULES = (
+    "ROUTER",
+    "ROUTER_CORE",
+    "ROUTER_HELLO",
+    "ROUTER_LS",
+    "ROUTER_MA",
+    "MESSAGE",
+    "SERVER",
+    "AGENT",
+    "CONTAINER",
+    "ERROR",
+    "POLICY",
+    "HTTP",
+    "CONN_MGR",
+    "PYTHON",
+    "PROTOCOL",
+    "TCP_ADAPTOR",
+    "HTTP_ADAPTOR",
+    "FLOW_LOG",
+    "ADDRESS_WATCH",
+    "HTTP1_OBSERVER",
+    "HTTP2_OBSERVER",
+    "HTTP2_DECODER",
+    DEFAULT_LOG_MODULE,
+)
+
+ENTITY = EntityType(short="entity", help="Base of all entity types.")
+
+AMQP_MANAGEMENT = EntityType(
+    short="org.amqp.management",
+    help="The management node as AMQP management defines it.",
+    base="operationalEntity",
+    operations=("QUERY", "GET-TYPES", "GET-ANNOTATIONS", "GET-OPERATIONS", "GET-ATTRIBUTES", "GET-MGMT-NODES"),
+)
+
+MANAGEMENT = EntityType(
+    short="management",
+    help="The management node of this router.",
+    base="org.amqp.management",
+    operations=("GET-SCHEMA", "GET-JSON-SCHEMA", "GET-LOG", "PROFILE"),
+    singleton=True,
+)
+
+CONFIGURATION_ENTITY = EntityType(
+    short="configurationEntity", help="Base of the types that are configured.", base="entity", operations=("READ",)
+)
+
+OPERATIONAL_ENTITY = EntityType(
+    short="operationalEntity", help="Base of the types that show live state.", base="entity", operations=("READ",)
+)
+
+LOG = EntityType(
+    short="log",
+    help="Where events of one module are written, and which.",
+    base="configurationEntity",
+    section=True,
+    operations=("UPDATE",),
+    own=(
+        word("module", LOG_MODULES, "F", "Module; `DEFAULT` is what the others fall back to.", required=True),
+        text(
+            "enable",
+            "U",
+            "Comma list of levels (none, debug, info, warning, error, critical, default), each with `+` for it and "
+            "above.",
+        ),
+        flag("includeTimestamp", "U", "Put the time before each line."),
+        flag("includeSource", "U", "Put file and line after each text."),
+        text("outputFile", "U", "`stderr`, `stdout`, `syslog` or a file opened for append."),
+    ),
+)
+
+DUMMY = EntityType(
+    short="dummy",
+    help="For tests: created, changed and called at will.",
+    base="entity",
+    operations=("CREATE", "READ", "UPDATE", "DELETE", "CALLME"),
+    own=(
+        text("arg1", "CU", "Free."),
+        text("arg2", "CU", "Free."),
+        whole("num1", "CU", "Free."),
+        whole("num2", "CU", "Free."),
+    ),
+)
+
+SCHEMA = Schema(
+    (
+        ENTITY,
+        AMQP_MANAGEMENT,
+        MANAGEMENT,
+        CONFIGURATION_ENTITY,
+        OPERATIONAL_ENTITY,
+        observed.ROUTER_METRICS,
+        router.ROUTER,
+        router.NETWORK,
+        router.SITE,
+        router.SSL_PROFILE,
+        router.PROXY_PROFILE,
+        router.LISTENER,
+        router.CONNECTOR,
+        services.TCP_LISTENER,
+        services.TCP_CONNECTOR,
+        services.LISTENER_ADDRESS,
+        LOG,
+        observed.LOG_STATS,
+        router.ADDRESS,
+        router.AUTO_LINK,
+        observed.ROUTER_LINK,
+        observed.ROUTER_ADDRESS,
+        observed.ROUTER_NODE,
+        observed.CONNECTION,
+        services.TCP_CONNECTION,
+        observed.ALLOCATOR,
+        policy.POLICY,
+        policy.VHOST,
+        policy.VHOST_USER_GROUP_SETTINGS,
+        policy.VHOST_STATS,
+        DUMMY,
+        services.HTTP_LISTENER,
+        services.HTTP_CONNECTOR,
+        services.HTTP_REQUEST_INFO,
+    )
+)
