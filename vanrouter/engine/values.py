@@ -154,6 +154,9 @@ class Array(list[Any]):
             return False
         return list.__eq__(self, other)
 
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
     __hash__ = None
 
     def __repr__(self) -> str:
