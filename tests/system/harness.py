@@ -67,11 +67,12 @@ class Router(Program):
         directory.mkdir(parents=True, exist_ok=True)
         self.router_id = name
         self.directory = directory
-        self.is_c_router = program is not None
+        program = program or vanrouter_program()
+        self.is_c_router = program == c_router_program()
         self.sections: list[Section] = [
             ("router", {"mode": mode, "id": name}),
             ("log", {"module": "DEFAULT", "enable": log_level, "outputFile": "stderr"}),
-            *sections,
+            *(self._with_port(section) for section in sections),
         ]
         self.config_file = directory / f"{name}.conf"
         self.config_file.write_text(conf_text(self.sections))
@@ -80,9 +81,14 @@ class Router(Program):
             for kind, attributes in self.sections
             if kind == "tcpListener"
         }
-        super().__init__(
-            name, [program or vanrouter_program(), "-c", self.config_file], directory / f"{name}.log", env=env
-        )
+        super().__init__(name, [program, "-c", self.config_file], directory / f"{name}.log", env=env)
+
+    def _with_port(self, section: Section) -> Section:
+        """Give a tcpListener of the C router a port: it does not say which one it got for port 0."""
+        kind, attributes = section
+        if self.is_c_router and kind == "tcpListener" and not attributes.get("port"):
+            return kind, {**attributes, "port": free_port()}
+        return section
 
     def ready(self) -> Router:
         """Wait for the line that other programs wait for, too."""

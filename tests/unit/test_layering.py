@@ -115,7 +115,8 @@ def test_imports_run_downward(path: Path) -> None:
         if not reached or within(reached, allowed):
             continue
         siblings = room.startswith("adaptors.") and reached.startswith("adaptors.")
-        assert siblings and protocol_of(room) == protocol_of(reached), (
+        same_protocol = siblings and protocol_of(room) == protocol_of(reached)
+        assert same_protocol, (
             f"{path}:{line}: {room} may not import {reached}; it may import {', '.join(allowed) or 'nothing'}"
         )
 

@@ -13,7 +13,7 @@ UNIT = ROOT / "tests" / "unit"
 WITHOUT_TEST: set[str] = {
     "__main__.py",  # one call; tests/system/test_daemon.py runs it
 }
-"""Modules without a test of their own, each with the reason. The list only shrinks: a module that has one must leave."""
+"""Modules without a test of their own, each with the reason. The list only shrinks: who has a test must leave."""
 
 WITHOUT_MODULE = {"test_layering.py", "test_mirror.py"}
 """Tests of the tree as a whole."""
