@@ -1,0 +1,46 @@
+"""What management may see of the control plane: routers as rows, and counters. Layer: 2."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from vanrouter.routing.paths import PathMap
+
+
+@dataclass(slots=True)
+class ControlCounters:
+    """Totals since the start; the four maps count by opcode, unknown ones as `other`."""
+
+    sent: Counter[str] = field(default_factory=Counter)
+    received: Counter[str] = field(default_factory=Counter)
+    ignored: Counter[str] = field(default_factory=Counter)
+    malformed: Counter[str] = field(default_factory=Counter)
+    path_computations: int = 0
+    restarts_seen: int = 0
+    held_neighbours: int = 0
+    oversized_updates: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeView:
+    """One router as this one sees it. `next_hop`, `cost` and `connection_id` are None without an installed route."""
+
+    id: str
+    instance: int | None
+    neighbours: tuple[str, ...]
+    next_hop: str | None
+    cost: int | None
+    is_neighbour: bool
+    connection_id: int | None
+    ls_seq: int
+    mobile_seq: int
+    address_count: int
+    last_topology_change: float
+    """Monotonic seconds."""
+    paths: PathMap = field(repr=False, compare=False)
+
+    @property
+    def valid_origins(self) -> list[str]:
+        """Origins from which messages are passed on towards this router (section 6.3); computed when it is read."""
+        return self.paths.valid_origins(self.id)
