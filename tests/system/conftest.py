@@ -64,16 +64,30 @@ class _Live:
         return "was not started"
 
 
-@pytest.fixture(scope="module")
+def _starter(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, stack: contextlib.ExitStack
+) -> StartSites:
+    def start(**parameters: object) -> Sites:
+        sites = Sites(directory=tmp_path_factory.mktemp("sites"), **parameters)  # type: ignore[arg-type]  # passed on
+        return stack.enter_context(running(sites, request))
+
+    return start
+
+
+@pytest.fixture
 def start_sites(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartSites]:
-    """Return a function that starts a network as `Sites` describes it, for as long as the module's tests run."""
+    """Return a function that starts a network as `Sites` describes it, for one test."""
     with contextlib.ExitStack() as stack:
+        yield _starter(request, tmp_path_factory, stack)
 
-        def start(**parameters: object) -> Sites:
-            sites = Sites(directory=tmp_path_factory.mktemp("sites"), **parameters)  # type: ignore[arg-type]  # passed on
-            return stack.enter_context(running(sites, request))
 
-        yield start
+@pytest.fixture(scope="module")
+def start_module_sites(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[StartSites]:
+    """Return the same for fixtures that share a network among the tests of a module."""
+    with contextlib.ExitStack() as stack:
+        yield _starter(request, tmp_path_factory, stack)
 
 
 @pytest.fixture(scope="module")

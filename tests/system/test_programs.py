@@ -57,10 +57,10 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
 
 
 @pytest.fixture(scope="module")
-def sites(start_sites: StartSites, services: Services, pki: Pki) -> Sites:
+def sites(start_module_sites: StartSites, services: Services, pki: Pki) -> Sites:
     ports = {"echo": services.echo, "http": services.http, "iperf3": services.iperf3}
     credentials_a, credentials_b = mutual_credentials(pki)
-    return start_sites(
+    return start_module_sites(
         credentials_a=credentials_a,
         credentials_b=credentials_b,
         a_sections=[tcp_listener(name) for name in ports],

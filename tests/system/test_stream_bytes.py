@@ -228,9 +228,9 @@ def server() -> Iterator[socket.socket]:
 
 
 @pytest.fixture(scope="module", params=["plain", "mutual TLS"])
-def sites(request: pytest.FixtureRequest, start_sites: StartSites, server: socket.socket, pki: Pki) -> Sites:
+def sites(request: pytest.FixtureRequest, start_module_sites: StartSites, server: socket.socket, pki: Pki) -> Sites:
     a, b = mutual_credentials(pki) if request.param == "mutual TLS" else (None, None)
-    return start_sites(
+    return start_module_sites(
         credentials_a=a,
         credentials_b=b,
         a_sections=[tcp_listener("service")],
