@@ -53,6 +53,7 @@ class Attribute:
         words: the words of an enumeration, in the order of their index.
         extension_words: further words that vanrouter adds; not listed unless asked for.
         default: value when none is given; None: the attribute is then absent.
+        unset: what is shown when there is no value.
         required: must be given.
         unique: no two entities share a value.
         creatable: CREATE may set it.
@@ -72,6 +73,7 @@ class Attribute:
     words: tuple[str, ...] = ()
     extension_words: tuple[str, ...] = ()
     default: object = None
+    unset: object = None
     required: bool = False
     unique: bool = False
     creatable: bool = False
@@ -208,6 +210,7 @@ class Options(TypedDict, total=False):
     """What the short constructors below take beside name, access and help; meanings as in `Attribute`."""
 
     default: object
+    unset: object
     required: bool
     unique: bool
     extension: bool

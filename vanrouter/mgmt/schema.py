@@ -36,7 +36,7 @@ class InvalidEntityError(ConfigError):
     def __init__(
         self, type_name: str, attribute: str, reason: str, *, status: int = 400, description: str | None = None
     ) -> None:
-        short = type_name.removeprefix(PREFIX + ".")
+        short = type_name.removeprefix(PREFIX + ".").removeprefix("router.config.")
         super().__init__(".".join(part for part in (short, attribute) if part), reason)
         self.attribute = attribute
         self.status = status

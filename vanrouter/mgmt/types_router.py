@@ -250,7 +250,7 @@ LISTENER = EntityType(
         ),
         whole(
             "cost",
-            "C",
+            "CU",
             "Path cost of an inter-router connection, 1..2147483647; the larger of both ends applies.",
             default=1,
         ),
@@ -339,7 +339,7 @@ CONNECTOR = EntityType(
         ),
         whole(
             "cost",
-            "C",
+            "CU",
             "Path cost of an inter-router connection, 1..2147483647; the larger of both ends applies.",
             default=1,
         ),
@@ -415,7 +415,7 @@ ADDRESS = EntityType(
             default="balanced",
             extension_words=("even",),
         ),
-        whole("priority", "C", "0..9 for messages without own priority; -1 when unset."),
+        whole("priority", "C", "0..9 for messages without own priority; shown as -1 when unset.", unset=-1),
     ),
 )
 
