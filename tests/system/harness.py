@@ -150,8 +150,12 @@ class Sites:
     def start(self) -> Sites:
         """Start both; returns when both are ready, which is before they know each other's addresses."""
         self.link_port = self.link_port or free_port()
-        self.a = self.start_a()
-        self.b = self.start_b()
+        if self.connects == "B":  # who listens goes first: no connector waits for its next attempt
+            self.start_a()
+            self.start_b()
+        else:
+            self.start_b()
+            self.start_a()
         return self
 
     def start_a(self) -> Router:

@@ -1,0 +1,43 @@
+"""Independent peers: rhea on Node, Proton's Python client, the C router of the Skupper project."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.system.conftest import (  # noqa: F401  # fixtures are found by name
+    echo_port,
+    foreign_pki,
+    pki,
+    start_module_sites,
+    start_sites,
+)
+from tests.system.harness import c_router_program
+from tests.system.services import require
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.interop)
+
+
+@pytest.fixture(scope="session")
+def rhea() -> list[str | Path]:
+    """Return the command that runs the client script, or skip."""
+    node = require("node")
+    if not (HERE / "node_modules" / "rhea").is_dir():
+        pytest.skip("rhea is not installed (npm ci --prefix tests/interop)")
+    return [node, HERE / "rhea_client.js"]
+
+
+@pytest.fixture(scope="session")
+def c_router() -> str:
+    """Return the C router, or skip."""
+    program = c_router_program()
+    if program is None:
+        pytest.skip("no C router: neither SKROUTERD nor skrouterd on the path")
+    return program
