@@ -1,0 +1,460 @@
+"""An AMQP connection as the core sees it: role, peer, sessions, links, and what happens when they end.
+
+Layer: 3. Source: router protocol, sections 1, 2 and 7.5. The pump (`engine.connection`) calls the `on_*` methods.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from vanrouter.core.attach import Attacher
+from vanrouter.core.links import DEFAULT_CAPACITY, PRIORITIES, Delivery, LinkKind, Outgoing, Receiver, Sender
+from vanrouter.core.peer import Peer, Role
+from vanrouter.engine import proton
+from vanrouter.engine.annotations import Annotations, edge_section, next_hop_section
+from vanrouter.engine.connection import EngineConnection
+from vanrouter.engine.proton import link_credit, link_drained, link_flow, link_get_drain
+from vanrouter.ids import random_suffix
+
+if TYPE_CHECKING:
+    from vanrouter.core.router import Router
+
+logger = logging.getLogger(__name__)
+
+NORMAL_WINDOW_BYTES = 8 << 20
+ROUTER_WINDOW_BYTES = 128 << 20
+"""Session windows towards clients and towards routers (router protocol, section 2.4)."""
+
+MIN_WINDOW_FRAMES = 128
+"""The engine counts the window in frames: with fewer, small frames would wait for each other."""
+
+RESUMED_IN_A_FLUSH = 256
+"""Paused flows looked at after each write, so that its cost does not grow with the flows that stand still."""
+
+IDLE_STREAM_LINKS = 128
+"""Streaming links kept for reuse on a connection; more are detached by and by (section 2.5)."""
+
+
+class Connection:
+    """One connection to a client, a broker or another router."""
+
+    def __init__(self, router: Router, role: Role, *, is_outbound: bool, number: int | None = None) -> None:
+        self.router = router
+        self.loop = router.reactor
+        self.id = router.next_connection_id() if number is None else number
+        self.role = role
+        self.is_outbound = is_outbound
+        self.engine: EngineConnection = None  # type: ignore[assignment]  # set by `attach_engine`, before anything runs
+        self.peer = Peer()
+        self.host = ""
+        """Peer as `ip:port`, for management and the log."""
+        self.listener_name = ""
+        """Name of the listener or connector it was made by."""
+        self.cost = 1
+        self.correlator = ""
+        self.ordinal = 0
+        """Group of an outbound connection (section 1.5)."""
+        self.capacity = DEFAULT_CAPACITY
+        self.max_frame_bytes = 16384
+        self.window_frames: int | None = None
+        self.strips_in = True
+        self.strips_out = True
+        self.opened_at = self.loop.now
+        self.last_delivery_at: float | None = None
+        self.is_opened = False
+        self.is_closed = False
+        self.allows_admin_delete = True
+        self.receivers: dict[Any, Receiver] = {}
+        self.senders: dict[Any, Sender] = {}
+        self.sessions: set[Any] = set()
+        self.incoming: dict[Any, Any] = {}
+        """Unsettled deliveries that came in, by the engine's pointer."""
+        self.outgoing: dict[Any, Delivery | Outgoing] = {}
+        """Unsettled deliveries that went out."""
+        self.grants: list[Receiver] = []
+        self.waiting: dict[Sender, None] = {}
+        """Links with deliveries in their queue."""
+        self.paused: deque[Any] = deque()
+        """Flows that wait for this connection to write."""
+        self.control_in: Receiver | None = None
+        self.control_out: Sender | None = None
+        self.data_out: list[Sender | None] = [None] * PRIORITIES
+        self.data_in_count = 0
+        self.data_out_count = 0
+        self.idle_streams: deque[Sender] = deque()
+        self.idle_private_streams: deque[Sender] = deque()
+        self.stream_session: Any = None
+        self.trunks: list[Connection] = []
+        """Data connections that belong to this control connection."""
+        self.trunk_turn = 0
+        self.parent: Connection | None = None
+        """Control connection that this data connection belongs to."""
+        self.mesh_id: str | None = None
+        self.on_closed: Any = None
+        """Called once when the connection is over, by whoever made it."""
+        self.on_delivery = router.forwarder.handler_for(self)
+        self.attacher = Attacher(self)
+
+    # What it is.
+
+    @property
+    def is_router(self) -> bool:
+        """The peer is a router: messages carry router annotations."""
+        return self.role.is_router
+
+    @property
+    def is_edge(self) -> bool:
+        """An edge connection, seen from the interior."""
+        return self.role is Role.EDGE and not self.router.is_edge
+
+    @property
+    def is_interior_link(self) -> bool:
+        """Interior to interior."""
+        return self.role is Role.INTER_ROUTER or self.role is Role.INTER_ROUTER_DATA
+
+    @property
+    def has_echo_rules(self) -> bool:
+        """Consumers on it may be excluded for some deliveries (router protocol, section 9.5)."""
+        return self.role in (Role.EDGE, Role.INTER_EDGE)
+
+    @property
+    def offers_streaming_links(self) -> bool:
+        """The peer takes a link for each stream."""
+        return self.peer.offers_streaming_links
+
+    def section(self, annotations: Annotations, override: str | None) -> bytes:
+        """Return the router annotations for a message that goes out here (section 4.3)."""
+        if self.router.is_edge or self.role is Role.INTER_NETWORK:
+            mesh = self.router.mesh_id if self.role is Role.EDGE else None
+            return edge_section(annotations, override, mesh)
+        return next_hop_section(annotations, override, self.router.own)
+
+    def data_sender(self, priority: int) -> Sender | None:
+        """Return the link for messages of that priority: the highest one there is up to it (section 2.1)."""
+        links = self.data_out
+        for level in range(min(priority, PRIORITIES - 1), -1, -1):
+            link = links[level]
+            if link is not None:
+                return link
+        return None
+
+    def control_connection(self) -> Connection:
+        """Return the connection that stands for the neighbour."""
+        return self.parent or self
+
+    def trunk(self) -> Connection:
+        """Return the connection that the next stream takes: data connections in turn, else this one (section 1.5)."""
+        trunks = self.trunks
+        if not trunks or not self.peer.offers_trunking:
+            return self
+        self.trunk_turn += 1
+        return trunks[self.trunk_turn % len(trunks)]
+
+    # Life cycle.
+
+    def attach_engine(self, engine: EngineConnection) -> None:
+        """Take the pump; everything else may run from now on."""
+        self.engine = engine
+
+    def open(self) -> None:
+        """Send OPEN; the fields have been set."""
+        proton.connection_open(self.engine.connection)
+        self.loop.dirty.add(self.engine)
+
+    def on_remote_open(self) -> None:
+        """The peer's OPEN has come."""
+        self.peer = Peer.read(self.engine.connection)
+        self.is_opened = True
+        self.router.on_connection_opened(self)
+
+    def on_remote_close(self) -> None:
+        """The peer's CLOSE has come."""
+        self.engine.close()
+
+    def close(self, condition: tuple[str, str] | None = None) -> None:
+        """End it with a CLOSE."""
+        self.engine.close(condition)
+
+    def on_session_open(self, session: Any) -> None:
+        """The peer begins a session."""
+        if len(self.sessions) >= self.router.max_sessions:
+            proton.set_condition(
+                proton.session_condition(session), "amqp:resource-limit-exceeded", "too many sessions on this connection"
+            )
+            proton.session_open(session)
+            proton.session_close(session)
+            return
+        self.sessions.add(session)
+        if not proton.session_state(session) & proton.LOCAL_ACTIVE:
+            self.prepare_session(session)
+            proton.session_open(session)
+
+    def prepare_session(self, session: Any) -> None:
+        """Give a session its incoming window (router protocol, section 2.4)."""
+        if self.window_frames is not None:
+            window = max(2, self.window_frames) * self.max_frame_bytes
+        else:
+            window = NORMAL_WINDOW_BYTES if self.role is Role.NORMAL else ROUTER_WINDOW_BYTES
+            window = max(window, MIN_WINDOW_FRAMES * self.max_frame_bytes)
+        proton.session_set_incoming_capacity(session, window)
+
+    def new_session(self) -> Any:
+        """Begin a session of our own."""
+        session = proton.session_new(self.engine.connection)
+        self.prepare_session(session)
+        self.sessions.add(session)
+        proton.session_open(session)
+        return session
+
+    def on_session_close(self, session: Any) -> None:
+        """The peer ends a session, and every link in it."""
+        for link in [receiver for receiver in self.receivers.values() if receiver.session == session]:
+            self._end_receiver(link)
+        for sender in [sender for sender in self.senders.values() if sender.session == session]:
+            self._end_sender(sender)
+        self.sessions.discard(session)
+        proton.session_close(session)
+        proton.session_free(session)
+        self.loop.dirty.add(self.engine)
+
+    def on_link_open(self, link: Any) -> None:
+        """The peer attaches, or answers our attach."""
+        self.attacher.on_link_open(link)
+
+    def on_link_close(self, link: Any, closed: bool) -> None:
+        """The peer detaches."""
+        if not closed:
+            self.close(("amqp:not-implemented", "Link detach/reattach not supported"))
+            return
+        receiver = self.receivers.get(link)
+        if receiver is not None:
+            self._end_receiver(receiver)
+        else:
+            sender = self.senders.get(link)
+            if sender is not None:
+                self._end_sender(sender)
+        proton.link_close(link)
+        proton.link_free(link)
+        self.loop.dirty.add(self.engine)
+
+    def detach(self, link: Receiver | Sender, condition: tuple[str, str] | None = None) -> None:
+        """End a link from our side; it is freed when the peer has answered."""
+        if condition is not None:
+            proton.set_condition(proton.link_condition(link.pn), *condition)
+        if isinstance(link, Receiver):
+            self._end_receiver(link)
+        else:
+            self._end_sender(link)
+        proton.link_close(link.pn)
+        self.loop.dirty.add(self.engine)
+
+    def on_lost(self, condition: tuple[str, str] | None) -> None:
+        """The connection is over."""
+        self.is_closed = True
+        for receiver in list(self.receivers.values()):
+            self._end_receiver(receiver)
+        for sender in list(self.senders.values()):
+            self._end_sender(sender)
+        self.paused.clear()
+        self.waiting.clear()
+        self.grants.clear()
+        self.router.on_connection_lost(self, condition)
+        if self.on_closed is not None:
+            self.on_closed(condition)
+
+    # Links.
+
+    def add_receiver(self, pn: Any, name: str, kind: LinkKind) -> Receiver:
+        """Take a link on which the peer sends."""
+        receiver = Receiver(self, pn, self.router.next_link_id(), name, kind, self.capacity)
+        receiver.session = proton.link_session(pn)
+        receiver.carries_annotations = self.is_router
+        receiver.replenishes_at_once = kind in (LinkKind.CONTROL, LinkKind.DATA) or (
+            self.is_edge and kind is LinkKind.ENDPOINT
+        )
+        self.receivers[pn] = receiver
+        self.router.links[receiver.id] = receiver
+        return receiver
+
+    def add_sender(self, pn: Any, name: str, kind: LinkKind) -> Sender:
+        """Take a link on which we send."""
+        sender = Sender(self, pn, self.router.next_link_id(), name, kind, self.capacity)
+        sender.session = proton.link_session(pn)
+        sender.carries_annotations = self.is_router
+        self.senders[pn] = sender
+        self.router.links[sender.id] = sender
+        return sender
+
+    def give_initial_credit(self, receiver: Receiver) -> None:
+        """Open the credit window, or open it again after a drain (section 7.8)."""
+        if receiver.closed:
+            return
+        if not receiver.granted:
+            receiver.granted = True
+            link_flow(receiver.pn, receiver.capacity)
+        elif receiver.drained:
+            receiver.drained = False
+            proton.link_set_drain(receiver.pn, False)
+            receiver.to_grant = 0
+            if receiver in self.grants:
+                self.grants.remove(receiver)
+            missing = receiver.capacity - link_credit(receiver.pn) - receiver.unsettled
+            link_flow(receiver.pn, max(0, missing))
+        self.loop.dirty.add(self.engine)
+
+    def drain(self, receiver: Receiver) -> None:
+        """Ask the peer to use up its credit or give it back: there is no destination (section 7.7)."""
+        if not receiver.drained:
+            receiver.drained = True
+            proton.link_set_drain(receiver.pn, True)
+            self.loop.dirty.add(self.engine)
+
+    def acquire_stream_link(self, *, owns_window: bool) -> Sender:
+        """Return an idle streaming link, or a new one (section 2.5).
+
+        Args:
+            owns_window: the stream is always drained at its far end and may share a session; otherwise its link has a
+                session of its own, so that a reader that stops holds up nobody else.
+        """
+        pool = self.idle_streams if owns_window else self.idle_private_streams
+        while pool:
+            sender = pool.popleft()
+            if not sender.closed:
+                return sender
+        if not owns_window:
+            session = self.new_session()
+        else:
+            if self.stream_session is None:
+                self.stream_session = self.new_session()
+            session = self.stream_session
+        capability = "qd.router-data" if self.role is Role.INTER_ROUTER else None
+        sender = self.attacher.attach_sender(session, LinkKind.STREAM, None, capability)
+        sender.source_text = None if owns_window else ""
+        return sender
+
+    def release_stream_link(self, sender: Sender) -> None:
+        """A stream has ended: its link can take the next one."""
+        sender.update_ready()
+        if sender.closed:
+            return
+        pool = self.idle_streams if sender.source_text is None else self.idle_private_streams
+        if len(pool) >= IDLE_STREAM_LINKS * 8:
+            self.detach(sender)
+            return
+        pool.append(sender)
+        self.router.scrub_later(self)
+
+    def scrub(self, kept: int, at_once: int) -> bool:
+        """Detach up to `at_once` of the idle streaming links beyond `kept`; True while there are more."""
+        for pool in (self.idle_streams, self.idle_private_streams):
+            for _ in range(min(at_once, max(0, len(pool) - kept))):
+                sender = pool.popleft()
+                if not sender.closed:
+                    self.detach(sender)
+        return len(self.idle_streams) > kept or len(self.idle_private_streams) > kept
+
+    def _end_receiver(self, receiver: Receiver) -> None:
+        if receiver.closed:
+            return
+        receiver.closed = True
+        self.receivers.pop(receiver.pn, None)
+        self.router.links.pop(receiver.id, None)
+        if receiver.current is not None and receiver.unsettled == 0:
+            receiver.current.on_link_lost()
+        if receiver.unsettled:
+            for delivery in [found for found in self.incoming.values() if found.receiver is receiver]:
+                if type(delivery) is Delivery:
+                    self.router.forwarder.settlement.on_receiver_lost(delivery)
+                else:
+                    delivery.on_link_lost()
+            for pn in [pn for pn, found in self.incoming.items() if found.receiver is receiver]:
+                del self.incoming[pn]
+        address = receiver.address
+        if address is not None:
+            address.producers.pop(receiver, None)
+            self.router.table.drop_if_unused(address)
+        self.router.on_link_gone(receiver)
+
+    def _end_sender(self, sender: Sender) -> None:
+        if sender.closed:
+            return
+        sender.closed = True
+        sender.ready = False
+        self.senders.pop(sender.pn, None)
+        self.router.links.pop(sender.id, None)
+        self.waiting.pop(sender, None)
+        address = sender.address
+        if address is not None:
+            self.router.table.remove_consumer(address, sender)
+        settlement = self.router.forwarder.settlement
+        if sender.unsettled:
+            for pn, delivery in [item for item in self.outgoing.items() if item[1].sender is sender]:
+                self.outgoing.pop(pn, None)
+                if type(delivery) is Delivery:
+                    settlement.on_sender_lost(delivery, sent=True)
+                else:
+                    delivery.on_sender_lost(True)
+        while sender.queue:
+            settlement.on_sender_lost(sender.queue.popleft(), sent=False)
+        for level, link in enumerate(self.data_out):
+            if link is sender:
+                self.data_out[level] = None
+        self.router.on_link_gone(sender)
+
+    # The pump's calls in each turn.
+
+    def on_flow(self, link: Any) -> None:
+        """Credit has come, or something was sent."""
+        sender = self.senders.get(link)
+        if sender is None:
+            return
+        credit = link_credit(link)
+        sender.credit = credit
+        if credit > 0:
+            sender.zero_credit_since = None
+            if sender.queue:
+                self.router.forwarder.drain_queue(sender)
+            sender.update_ready()
+            if not sender.queue and sender.busy is None and link_get_drain(link):
+                link_drained(link)
+                sender.credit = 0
+                sender.ready = False
+                self.loop.dirty.add(self.engine)
+        else:
+            sender.ready = False
+            if sender.zero_credit_since is None:
+                sender.zero_credit_since = self.loop.now
+
+    def before_flush(self) -> None:
+        """Give the credit back that this turn has freed."""
+        grants = self.grants
+        if grants:
+            for receiver in grants:
+                if not receiver.closed and not receiver.drained:
+                    link_flow(receiver.pn, receiver.to_grant)
+                receiver.to_grant = 0
+            grants.clear()
+
+    def on_writable(self) -> None:
+        """All that was queued has been written."""
+        if self.waiting and not self.engine.blocked:
+            for sender in list(self.waiting):
+                if sender.credit > 0:
+                    self.router.forwarder.drain_queue(sender)
+        paused = self.paused
+        for _ in range(min(len(paused), RESUMED_IN_A_FLUSH)):
+            flow = paused.popleft()
+            if not flow.resume():
+                paused.append(flow)
+
+    @property
+    def session_window(self) -> int:
+        """Octets of the incoming session window."""
+        return NORMAL_WINDOW_BYTES if self.role is Role.NORMAL else ROUTER_WINDOW_BYTES
+
+
+def link_name() -> str:
+    """Return a name for a link that this router attaches (section 2.2)."""
+    return f"qdlink.{random_suffix()}"

@@ -1,0 +1,289 @@
+"""The host of the routing protocol: decodes control messages for it, carries out what it returns, wakes it in time.
+
+Layer: 3. Source: router protocol, sections 3.3, 5 and 6.4. The protocol itself is in `routing/`, which knows neither
+connections nor the clock.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from vanrouter.core.fanout import multicast_targets
+from vanrouter.core.links import Delivery, LinkKind, Receiver, Sender
+from vanrouter.core.table import Address, Node, Treatment
+from vanrouter.engine import proton
+from vanrouter.engine.annotations import NO_ANNOTATIONS, Annotations
+from vanrouter.engine.messages import Message, decode_message, encode_message
+from vanrouter.engine.proton import delivery_settle, delivery_settled
+from vanrouter.engine.sections import Int, Symbol
+from vanrouter.errors import PeerError
+from vanrouter.routing.addresses import MOBILE_ALL_TO
+from vanrouter.routing.commands import (
+    BindAddress,
+    Command,
+    ControlSettings,
+    RemoveNode,
+    RouteChanged,
+    SendControl,
+    SetNode,
+    SetRadius,
+    UnbindAddress,
+)
+from vanrouter.routing.control import ControlPlane
+
+if TYPE_CHECKING:
+    from vanrouter.core.connection import Connection
+    from vanrouter.core.router import Router
+
+logger = logging.getLogger("vanrouter.routing.control")
+
+LOCAL_KEYS = frozenset(("Lqdhello", "Lqdrouter", "Lqdrouter.ma"))
+ALL_KEYS = frozenset(("Tqdrouter", "Tqdrouter.ma"))
+CONTROL_KEYS = LOCAL_KEYS | ALL_KEYS
+
+MOBILE_OPCODES = frozenset(("MAR", "MAU"))
+
+INT_MAX = 2**31 - 1
+
+
+class ControlHost:
+    """Runs the control plane of an interior router."""
+
+    def __init__(self, router: Router, instance: int, settings: ControlSettings | None) -> None:
+        self._router = router
+        self._loop = router.reactor
+        self.plane = ControlPlane(router.router_id, instance, settings)
+        self._timer: Any = None
+        self._bound: dict[str, set[str]] = {}
+        """Keys of the addresses that each router has."""
+        self.last_topology_change = 0.0
+        for key, treatment in (("Tqdrouter", Treatment.FLOOD), ("Tqdrouter.ma", Treatment.MULTICAST)):
+            self._keep(key, treatment)
+        for key in LOCAL_KEYS:
+            self._keep(key, Treatment.FLOOD)
+
+    def _keep(self, key: str, treatment: Treatment) -> None:
+        address = self._router.table.ensure(key)
+        address.treatment, address.permanent, address.is_internal = treatment, True, True
+
+    # Events for the plane.
+
+    def on_link_up(self, connection: Connection) -> None:
+        """Both control links of a connection are attached."""
+        self._execute(self.plane.on_link_up(connection.id, connection.cost, self._loop.now))
+
+    def on_link_lost(self, connection: Connection) -> None:
+        """A control link, or the whole connection, is gone."""
+        self._execute(self.plane.on_link_lost(connection.id, self._loop.now))
+
+    def on_link_replaced(self, old: Connection, new: Connection) -> None:
+        """A connection takes over from an older one of its group."""
+        self._execute(self.plane.on_link_replaced(old.id, new.id, self._loop.now))
+
+    def on_cost_changed(self, connection: Connection) -> None:
+        """The cost of a connection was changed here."""
+        self._execute(self.plane.on_cost_changed(connection.id, connection.cost, self._loop.now))
+
+    def on_local_change(self, address: Address) -> None:
+        """An address has got its first, or lost its last, destination here."""
+        if address.key[0] not in "MHN":
+            return
+        if address.has_local_destination:
+            commands = self.plane.on_address_added(address.key, min(int(address.treatment), 3), self._loop.now)
+        else:
+            commands = self.plane.on_address_removed(address.key, self._loop.now)
+        self._execute(commands)
+
+    def on_delivery(
+        self, receiver: Receiver, pn: Any, content: bytes, annotations: Annotations, address: Address
+    ) -> None:
+        """A complete message on a control link, or one with a control address on another link."""
+        settled = delivery_settled(pn)
+        router = self._router
+        if receiver.kind is not LinkKind.CONTROL:
+            router.forwarder.unroutable(receiver, pn, settled, address)
+            return
+        if not settled:
+            proton.delivery_update(pn, 0x24)
+        delivery_settle(pn)
+        router.forwarder.grant(receiver)
+        if len(annotations.trace) > router.radius + 1 and address.key[0] != "L":
+            return
+        key = address.key
+        if key[0] == "R":
+            self._send_towards(key[1:], content[annotations.length :], annotations)
+            return
+        if key not in CONTROL_KEYS:
+            return
+        try:
+            message = decode_message(content[annotations.length :])
+        except PeerError as error:
+            logger.warning("[C%d] Control message refused: %s", receiver.connection.id, error.description)
+            return
+        opcode = message.application_properties.get("opcode")
+        commands = self.plane.on_message(
+            opcode if isinstance(opcode, str) else "", message.body, receiver.connection.id, self._loop.now
+        )
+        if key[0] == "T" and self.plane.should_forward(
+            str(opcode), message.body, len(annotations.trace), self._loop.now
+        ):
+            self._spread(address, content[annotations.length :], annotations, receiver.connection)
+        self._execute(commands)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._execute(self.plane.on_timer(self._loop.now))
+
+    # Commands of the plane.
+
+    def _execute(self, commands: list[Command]) -> None:
+        encoded: dict[int, bytes] = {}
+        for command in commands:
+            if type(command) is SendControl:
+                self._send(command, encoded)
+            elif type(command) is SetNode:
+                self._set_node(command)
+            elif type(command) is RemoveNode:
+                self._remove_node(command.router_id)
+            elif type(command) is BindAddress:
+                self._bind(command)
+            elif type(command) is UnbindAddress:
+                self._unbind(command.router_id, command.key)
+            elif type(command) is SetRadius:
+                self._router.radius = command.hops
+            elif type(command) is RouteChanged:
+                self.last_topology_change = self._router.wall_clock()
+                logger.info("%s", command.reason)
+        self._arm()
+
+    def _arm(self) -> None:
+        deadline = self.plane.next_deadline()
+        if self._timer is not None:
+            if deadline is not None and self._timer.callback is not None and abs(self._timer.deadline - deadline) < 1e-6:
+                return
+            self._timer.cancel()
+            self._timer = None
+        if deadline is not None:
+            self._timer = self._loop.call_later(max(0.0, deadline - self._loop.now), self._on_timer)
+
+    def _send(self, command: SendControl, encoded: dict[int, bytes]) -> None:
+        content = encoded.get(id(command.body)) if command.opcode == "HELLO" else None
+        if content is None:
+            content = encoded[id(command.body)] = encode_control(command)
+        if command.connection_id is not None:
+            connection = self._router.connections.get(command.connection_id)
+            if connection is not None:
+                self._put(getattr(connection, "control_out", None), content, NO_ANNOTATIONS)
+            return
+        key = self._router.space.key(command.to)
+        if key[0] == "R":
+            self._send_towards(key[1:], content, NO_ANNOTATIONS)
+        else:
+            address = self._router.table.ensure(MOBILE_KEY if command.to == MOBILE_ALL_TO else "Tqdrouter")
+            self._spread(address, content, NO_ANNOTATIONS, None)
+
+    def _put(self, sender: Sender | None, content: bytes, annotations: Annotations) -> None:
+        if sender is None or sender.closed:
+            return
+        delivery = Delivery(None, None, sender, None)
+        delivery.settled = True
+        self._router.forwarder.put(delivery, sender.connection.section(annotations, None), content, 0, 0)
+
+    def _send_towards(self, router_id: str, content: bytes, annotations: Annotations) -> None:
+        node = self._router.nodes.get(router_id)
+        if node is not None and node.connection is not None:
+            self._put(node.connection.control_out, content, annotations)
+
+    def _spread(
+        self, address: Address, content: bytes, annotations: Annotations, came_from: Connection | None
+    ) -> None:
+        """Pass a message for all routers on: to every neighbour, or along the tree of its origin (section 7.4)."""
+        targets = multicast_targets(self._router, address, annotations, came_from)
+        for connection in targets.neighbours:
+            self._put(connection.control_out, content, annotations)
+
+    def _set_node(self, command: SetNode) -> None:
+        router = self._router
+        node = router.nodes.get(command.router_id)
+        is_new = node is None
+        if node is None:
+            node = router.nodes[command.router_id] = Node(command.router_id)
+        found = router.connections.get(command.connection_id)
+        node.connection = found if found is not None and hasattr(found, "control_out") else None
+        node.next_hop = command.next_hop
+        node.cost = command.cost
+        node.is_neighbour = command.is_neighbour
+        if is_new:
+            address = router.table.ensure(f"R{command.router_id}")
+            address.is_internal = True
+            router.table.bind_remote(address, node)
+
+    def _remove_node(self, router_id: str) -> None:
+        router = self._router
+        for key in self._bound.pop(router_id, ()):
+            address = router.table.get(key)
+            if address is not None:
+                router.table.unbind_remote(address, router_id)
+        router.nodes.pop(router_id, None)
+        address = router.table.get(f"R{router_id}")
+        if address is not None:
+            router.table.unbind_remote(address, router_id)
+
+    def _bind(self, command: BindAddress) -> None:
+        router = self._router
+        node = router.nodes.get(command.router_id)
+        if node is None:
+            node = router.nodes[command.router_id] = Node(command.router_id)
+        self._bound.setdefault(command.router_id, set()).add(command.key)
+        address = router.table.ensure(command.key, command.hint)
+        router.table.bind_remote(address, node)
+
+    def _unbind(self, router_id: str, key: str) -> None:
+        self._bound.get(router_id, set()).discard(key)
+        address = self._router.table.get(key)
+        if address is not None:
+            self._router.table.unbind_remote(address, router_id)
+
+
+MOBILE_KEY = "Tqdrouter.ma"
+
+
+def encode_control(command: SendControl) -> bytes:
+    """Encode a control message without its router annotations (section 5.1)."""
+    if command.opcode in MOBILE_OPCODES:
+        return encode_message(
+            Message(
+                to=command.to,
+                durable=False,
+                application_properties={Symbol("opcode"): command.opcode},
+                body={Symbol(key): _mobile_value(value) for key, value in command.body.items()},
+            ),
+            3,
+        )
+    return encode_message(
+        Message(
+            to=command.to,
+            durable=False,
+            application_properties={"opcode": command.opcode},
+            body={key: _topology_value(value) for key, value in command.body.items()},
+        ),
+        6,
+    )
+
+
+def _topology_value(value: object) -> object:
+    if isinstance(value, bool) or not isinstance(value, (int, dict)):
+        return value
+    if isinstance(value, dict):
+        return {key: _topology_value(item) for key, item in value.items()}
+    return Int(value) if -INT_MAX <= value <= INT_MAX else value
+
+
+def _mobile_value(value: object) -> object:
+    """Numbers of the message are longs; those inside address descriptors ints."""
+    if not isinstance(value, (list, tuple)):
+        return value
+    return [
+        [Int(field) if isinstance(field, int) and not isinstance(field, bool) else field for field in row] for row in value
+    ]

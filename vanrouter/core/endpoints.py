@@ -1,0 +1,318 @@
+"""Streams that begin or end in this process: an engine's delivery behind the seam of `core.stream`.
+
+Layer: 3. An `Inlet` is a delivery that comes in on a link, for a service here: the service's sink gets its octets and
+answers through it. An `Outlet` is the sink of a service here: its octets go out as a delivery on a streaming link.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from vanrouter.core.buffer import VIEW, new_delivery
+from vanrouter.core.incoming import Incoming
+from vanrouter.core.links import Receiver, Sender
+from vanrouter.core.settlement import TERMINAL
+from vanrouter.core.stream import MODIFIED, RECEIVED, Producer, Sink, StreamHead
+from vanrouter.engine import proton
+from vanrouter.engine.proton import (
+    delivery_pending,
+    delivery_remote_state,
+    delivery_settle,
+    delivery_settled,
+    delivery_update,
+    from_buffer,
+    link_advance,
+    link_send,
+)
+
+if TYPE_CHECKING:
+    from vanrouter.core.forwarder import Forwarder
+    from vanrouter.core.table import Address, LocalService
+
+UNSENT_BYTES = 128 * 1024
+"""Octets of one stream that may wait in the engine: its share of what a blocked connection holds, and of a turn."""
+
+
+class Inlet(Incoming):
+    """A stream that comes in on a link; the producer that a service here answers through."""
+
+    __slots__ = ("_service", "_sink")
+
+    def __init__(self, forwarder: Forwarder, receiver: Receiver, pn: Any, *, is_complete: bool) -> None:
+        super().__init__(forwarder, receiver, pn, is_complete=is_complete)
+        self._sink: Sink | None = None
+        self._service: LocalService | None = None
+
+    def begin(self, service: LocalService, head: StreamHead, first: bytes) -> None:
+        """Offer the stream to its service, with the octets that have come with the header."""
+        self._service = service
+        service.open_count += 1
+        self._sink = service.on_stream(head, self)
+        if first:
+            self._sink.push(first)
+        if self.is_complete:
+            self.end()
+        else:
+            self.more()
+
+    def octets(self, count: int) -> bool:
+        """Hand octets to the service. It takes them all: the window of the stream bounds what it has to keep."""
+        if self._sink is not None:
+            self._sink.push(VIEW[:count])
+        return True
+
+    def ended(self) -> None:
+        """The producer has finished."""
+        sink, self._sink = self._sink, None
+        if sink is not None:
+            sink.finish(delivery_settled(self.pn))
+
+    def lost(self) -> None:
+        """The producer, or the way to it, is gone."""
+        sink, self._sink = self._sink, None
+        self._leave()
+        if sink is not None:
+            sink.abort()
+
+    def _leave(self) -> None:
+        if self._service is not None:
+            self._service.open_count -= 1
+            self._service = None
+
+    def _settle_now(self) -> None:
+        self._leave()
+        super()._settle_now()
+
+    # What the service says.
+
+    def received(self, total: int) -> None:
+        """Report octets handed on, in a disposition that is not terminal (TCP over AMQP, section 7)."""
+        if self.is_settled or self.final:
+            return
+        pn = self.pn
+        local = proton.delivery_local(pn)
+        proton.disposition_set_section_number(local, 0)
+        proton.disposition_set_section_offset(local, total)
+        delivery_update(pn, RECEIVED)
+        self.forwarder.dirty.add(self.receiver.connection.engine)
+
+    def outcome(self, state: int, settled: bool) -> None:
+        """The service's outcome. Whatever still comes in is thrown away."""
+        if not self.is_settled and not self.final:
+            if state not in (0, 0x24):
+                self._sink = None
+            self.report(state, settled=settled)
+            self.final = state
+
+    def writable(self) -> None:
+        """Reading is never paused here."""
+
+
+class NoSink:
+    """Where the octets of a stream go that has no destination."""
+
+    __slots__ = ()
+
+    def push(self, data: memoryview | bytes) -> bool:
+        """Throw them away."""
+        return True
+
+    def finish(self, settled: bool = False) -> None:
+        """Nothing to finish."""
+
+    def abort(self) -> None:
+        """Nothing to abort."""
+
+
+class LocalSink:
+    """Counts a stream between two services of this process for as long as it is open."""
+
+    __slots__ = ("_service", "_sink")
+
+    def __init__(self, service: LocalService, head: StreamHead, producer: Producer) -> None:
+        self._service: LocalService | None = service
+        service.open_count += 1
+        self._sink = service.on_stream(head, LocalProducer(self, producer))
+
+    def push(self, data: memoryview | bytes) -> bool:
+        """Hand octets on."""
+        return self._sink.push(data)
+
+    def finish(self, settled: bool = False) -> None:
+        """The producer has finished."""
+        self._sink.finish(settled)
+        if settled:
+            self.leave()
+
+    def abort(self) -> None:
+        """The producer is gone."""
+        self._sink.abort()
+        self.leave()
+
+    def leave(self) -> None:
+        """The stream is over."""
+        if self._service is not None:
+            self._service.open_count -= 1
+            self._service = None
+
+
+class LocalProducer:
+    """Passes answers on and notices the end."""
+
+    __slots__ = ("_producer", "_sink", "received", "writable")
+
+    def __init__(self, sink: LocalSink, producer: Producer) -> None:
+        self._sink = sink
+        self._producer = producer
+        self.received = producer.received
+        self.writable = producer.writable
+
+    def outcome(self, state: int, settled: bool) -> None:
+        """Pass the outcome on."""
+        self._producer.outcome(state, settled)
+        if settled or state in TERMINAL:
+            self._sink.leave()
+
+
+class Outlet:
+    """A stream of a service here that goes out on a streaming link."""
+
+    __slots__ = (
+        "_address",
+        "_connection",
+        "_forwarder",
+        "_is_finished",
+        "_is_paused",
+        "_link",
+        "_moved_from",
+        "_producer",
+        "pn",
+        "sender",
+    )
+
+    def __init__(
+        self, forwarder: Forwarder, sender: Sender, producer: Producer, moved_from: Sender | None
+    ) -> None:
+        self._forwarder = forwarder
+        self.sender = sender
+        self._connection = sender.connection
+        self._link = sender.pn
+        self._producer: Producer | None = producer
+        self._is_paused = False
+        self._is_finished = False
+        self._address: Address | None = None
+        self._moved_from = moved_from
+        if moved_from is not None:
+            moved_from.moved_streams += 1
+        self.pn = new_delivery(sender.pn)
+        sender.busy = self
+        sender.ready = False
+        sender.deliveries += 1
+        sender.unsettled += 1
+        sender.connection.outgoing[self.pn] = self
+
+    def hold_outstanding(self, address: Address) -> None:
+        """Count as one outstanding delivery towards the neighbour until the end (router protocol, section 7.3)."""
+        self._address = address
+        hop = self._connection.control_connection()
+        address.outstanding[hop] = address.outstanding.get(hop, 0) + 1
+
+    def push(self, data: memoryview | bytes) -> bool:
+        """Send octets; False when enough of them wait in the engine."""
+        if self.pn is None:
+            return True
+        link_send(self._link, data if type(data) is bytes else from_buffer(data), len(data))
+        connection = self._connection
+        self._forwarder.dirty.add(connection.engine)
+        if delivery_pending(self.pn) >= UNSENT_BYTES:
+            if not self._is_paused:
+                self._is_paused = True
+                connection.paused.append(self)
+            return False
+        return True
+
+    def resume(self) -> bool:
+        """The connection has written something; True when this stream may go on."""
+        if self.pn is not None and delivery_pending(self.pn) >= UNSENT_BYTES // 2:
+            return False
+        self._is_paused = False
+        if self._producer is not None and not self._is_finished:
+            self._producer.writable()
+        return True
+
+    def finish(self, settled: bool = False) -> None:
+        """End the delivery."""
+        pn = self.pn
+        if pn is None or self._is_finished:
+            return
+        self._is_finished = True
+        self._forwarder.dirty.add(self._connection.engine)
+        if settled or delivery_settled(pn):
+            delivery_settle(pn)
+            self._forget()
+        else:
+            link_advance(self._link)
+        self._free_link()
+
+    def abort(self) -> None:
+        """Break the delivery off."""
+        pn = self.pn
+        if pn is None:
+            return
+        if self._is_finished:
+            delivery_settle(pn)
+        else:
+            self._is_finished = True
+            proton.delivery_abort(pn)
+        self._forget()
+        self._free_link()
+        self._forwarder.dirty.add(self._connection.engine)
+
+    def _free_link(self) -> None:
+        if self.sender.busy is self:
+            self.sender.busy = None
+            self._forwarder.link_freed(self.sender)
+
+    def _forget(self) -> None:
+        pn, self.pn = self.pn, None
+        self._producer = None
+        self._connection.outgoing.pop(pn, None)
+        self.sender.unsettled -= 1
+        if self._moved_from is not None:
+            self._moved_from.moved_streams -= 1
+            self._moved_from = None
+        if self._address is not None:
+            hop = self._connection.control_connection()
+            left = self._address.outstanding.get(hop, 0) - 1
+            if left > 0:
+                self._address.outstanding[hop] = left
+            else:
+                self._address.outstanding.pop(hop, None)
+            self._address = None
+
+    def on_update(self, pn: Any) -> None:
+        """The consumer's side has said something."""
+        state = delivery_remote_state(pn)
+        settled = delivery_settled(pn)
+        producer = self._producer
+        if state == RECEIVED and not settled:
+            if producer is not None:
+                producer.received(proton.disposition_get_section_offset(proton.delivery_remote(pn)))
+            return
+        if not settled and state not in TERMINAL:
+            return
+        if settled and self._is_finished:
+            delivery_settle(pn)
+            self._forget()
+            self._forwarder.dirty.add(self._connection.engine)
+        if producer is not None:
+            producer.outcome(state, settled)
+
+    def on_sender_lost(self, sent: bool) -> None:
+        """The connection is gone."""
+        producer = self._producer
+        self._is_finished = True
+        self._forget()
+        self.sender.busy = None
+        if producer is not None:
+            producer.outcome(MODIFIED, True)

@@ -1,0 +1,367 @@
+"""Copies of one delivery for several destinations (router protocol, section 7.4).
+
+Layer: 3. The producer gets its outcome when all copies have one; it is the strongest of rejected, accepted, modified,
+released. A message that comes in pieces is kept once for all its copies, from the slowest copy's place on; reading
+pauses when that is too far behind.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from vanrouter.core.buffer import VIEW, new_delivery
+from vanrouter.core.incoming import Incoming
+from vanrouter.core.links import Delivery, Receiver, Sender
+from vanrouter.core.settlement import TERMINAL, set_outcome
+from vanrouter.core.stream import ACCEPTED, MODIFIED, REJECTED, RELEASED
+from vanrouter.core.table import Address, LocalService, Treatment
+from vanrouter.core.treatment import is_echo
+from vanrouter.engine import proton
+from vanrouter.engine.annotations import Annotations
+from vanrouter.engine.messages import scan
+from vanrouter.engine.proton import (
+    delivery_pending,
+    delivery_remote_state,
+    delivery_settle,
+    delivery_settled,
+    link_advance,
+    link_send,
+)
+from vanrouter.engine.values import NEED_MORE
+
+if TYPE_CHECKING:
+    from vanrouter.core.connection import Connection
+    from vanrouter.core.forwarder import Forwarder
+    from vanrouter.core.router import Router
+
+STRENGTH = {RELEASED: 1, MODIFIED: 2, ACCEPTED: 3, REJECTED: 4}
+"""Which outcome of several copies the producer gets; a transactional or unknown one counts as rejected."""
+
+UNSENT_BYTES = 128 * 1024
+"""Octets of one copy that may wait in the engine."""
+
+BEHIND_BYTES = 512 * 1024
+"""How far the slowest copy may be behind before reading pauses."""
+
+
+class Targets:
+    """The destinations of one multicast delivery."""
+
+    __slots__ = ("_address", "consumers", "neighbours", "services")
+
+    def __init__(
+        self,
+        address: Address,
+        consumers: list[Sender],
+        neighbours: list[Connection],
+        services: list[LocalService],
+    ) -> None:
+        self._address = address
+        self.consumers = consumers
+        self.neighbours = neighbours
+        self.services = services
+
+    @property
+    def count(self) -> int:
+        """How many copies."""
+        return len(self.consumers) + len(self.neighbours) + len(self.services)
+
+    def senders(self, content: bytes) -> list[Sender]:
+        """Return the links; towards neighbours those of the message's effective priority."""
+        senders = list(self.consumers)
+        if self.neighbours:
+            priority = self._address.priority
+            if priority is None:
+                scanned = scan(content, 0, len(content), False)
+                priority = 4 if scanned is NEED_MORE else scanned[0]
+            for connection in self.neighbours:
+                link = connection.data_sender(priority)
+                if link is not None:
+                    senders.append(link)
+        return senders
+
+
+def multicast_targets(
+    router: Router, address: Address, annotations: Annotations, came_from: Connection | None
+) -> Targets:
+    """Return where copies go: consumers here, one copy for each neighbour that leads to others, services here."""
+    consumers = [sender for sender in address.consumers if not is_echo(sender, came_from, annotations.mesh)]
+    remotes = router.nodes.values() if address.key[0] == "T" else address.remotes.values()
+    neighbours: dict[Connection, None] = {}
+    ingress = annotations.ingress
+    is_transit = came_from is not None and came_from.is_interior_link
+    if not (is_transit and (ingress is None or not router.knows(ingress))):
+        for node in remotes:
+            connection = node.connection
+            if connection is None or connection in neighbours or f"0/{node.next_hop}" in annotations.trace:
+                continue
+            if address.treatment == Treatment.FLOOD or ingress is None or router.is_valid_origin(node.router_id, ingress):
+                neighbours[connection] = None
+    return Targets(address, consumers, list(neighbours), list(address.services))
+
+
+class CompleteFanout:
+    """The copies of a complete message."""
+
+    __slots__ = ("_best", "_forwarder", "_pn", "_sending", "copies", "receiver")
+
+    def __init__(self, forwarder: Forwarder, receiver: Receiver | None, pn: Any) -> None:
+        """`receiver`: None when the producer does not wait for an outcome."""
+        self._forwarder = forwarder
+        self.receiver: Receiver | None = receiver
+        self._pn = pn
+        self._best = 0
+        self._sending = True
+        self.copies: set[Delivery] = set()
+        if receiver is not None:
+            receiver.unsettled += 1
+            receiver.connection.incoming[pn] = self
+
+    def all_sent(self) -> None:
+        """All copies are on their way."""
+        self._sending = False
+        self._consider()
+
+    def on_copy_outcome(self, delivery: Delivery, state: int, settled: bool, pn: Any) -> None:
+        """One copy has come to its end."""
+        self.copies.discard(delivery)
+        outcome = state if state in TERMINAL else ACCEPTED if state == 0 else REJECTED
+        if STRENGTH[outcome] > STRENGTH.get(self._best, 0):
+            self._best = outcome
+        self._consider()
+
+    def _consider(self) -> None:
+        receiver = self.receiver
+        if self.copies or self._sending or receiver is None:
+            return
+        self.receiver = None
+        settlement = self._forwarder.settlement
+        whole = Delivery(receiver, self._pn, None, None)  # type: ignore[arg-type]  # only its producer's half is used
+        whole.began = self._forwarder.router.reactor.now
+        whole.sender = None  # type: ignore[assignment]
+        settlement.finish(whole, self._best or ACCEPTED, None)
+
+    def on_producer_update(self) -> None:
+        """The producer has settled early: so are all copies."""
+        if delivery_settled(self._pn):
+            self._end(None)
+
+    def on_link_lost(self) -> None:
+        """The producer is gone."""
+        self._end(MODIFIED)
+
+    def _end(self, state: int | None) -> None:
+        receiver, self.receiver = self.receiver, None
+        settlement = self._forwarder.settlement
+        for copy in tuple(self.copies):
+            copy.origin = None
+            pn = copy.pn_out
+            if pn is None:
+                copy.settled = True
+            else:
+                if state is not None:
+                    set_outcome(pn, state)
+                settlement.abandon(copy)
+        self.copies.clear()
+        if receiver is not None:
+            whole = Delivery(receiver, self._pn, None, None)  # type: ignore[arg-type]
+            settlement.forget_producer(whole)
+
+
+class Copy:
+    """One outgoing half of a message that comes in pieces."""
+
+    __slots__ = ("_fanout", "is_paused", "place", "pn", "sender")
+
+    def __init__(self, fanout: StreamFanout, sender: Sender) -> None:
+        self._fanout = fanout
+        self.sender = sender
+        self.place = 0
+        """Octets sent so far."""
+        self.is_paused = False
+        self.pn: Any = None
+
+    def start(self, section: bytes) -> None:
+        """Begin the outgoing delivery."""
+        sender = self.sender
+        sender.busy = self
+        sender.ready = False
+        sender.deliveries += 1
+        sender.unsettled += 1
+        self.pn = new_delivery(sender.pn)
+        sender.connection.outgoing[self.pn] = self
+        if section:
+            link_send(sender.pn, section, len(section))
+
+    def resume(self) -> bool:
+        """The connection has written something."""
+        if self.pn is not None and delivery_pending(self.pn) >= UNSENT_BYTES // 2:
+            return False
+        self.is_paused = False
+        self._fanout.advance(self)
+        return True
+
+    def on_update(self, pn: Any) -> None:
+        """The consumer's side has said something."""
+        self._fanout.on_copy_update(self, pn)
+
+    def on_sender_lost(self, sent: bool) -> None:
+        """The link is gone."""
+        self._fanout.on_copy_lost(self, MODIFIED if sent else RELEASED)
+
+
+class StreamFanout(Incoming):
+    """A message that comes in pieces and goes to several links."""
+
+    __slots__ = ("_base", "_best", "_chunks", "_is_reading", "_size", "copies")
+
+    def __init__(
+        self, forwarder: Forwarder, receiver: Receiver, pn: Any, senders: list[Sender], *, is_complete: bool
+    ) -> None:
+        super().__init__(forwarder, receiver, pn, is_complete=is_complete)
+        self._chunks: deque[bytes] = deque()
+        self._base = 0
+        """Octets before the first chunk that is kept."""
+        self._size = 0
+        """Octets of the message so far."""
+        self._best = 0
+        self._is_reading = True
+        self.copies = [Copy(self, sender) for sender in senders if sender.busy is None]
+
+    def begin(self, first: bytes, annotations: Annotations, override: str | None) -> None:
+        """Begin all copies."""
+        for copy in self.copies:
+            sender = copy.sender
+            copy.start(sender.connection.section(annotations, override) if sender.carries_annotations else b"")
+        self._append(first)
+        if self.is_complete:
+            self.end()
+        else:
+            self.more()
+
+    def octets(self, count: int) -> bool:
+        """Keep a piece for all copies; stop when the slowest is too far behind."""
+        self._append(bytes(VIEW[:count]))
+        self._is_reading = self._size - self._base < BEHIND_BYTES
+        return self._is_reading
+
+    def more(self) -> None:
+        """Read on, unless the slowest copy is too far behind."""
+        if self._is_reading:
+            super().more()
+
+    def _append(self, chunk: bytes) -> None:
+        self._chunks.append(chunk)
+        self._size += len(chunk)
+        for copy in tuple(self.copies):
+            if not copy.is_paused:
+                self._push(copy)
+        self._trim()
+
+    def _push(self, copy: Copy) -> None:
+        """Send what a copy has not sent yet, up to its share."""
+        at = self._base
+        for chunk in self._chunks:
+            if at + len(chunk) > copy.place:
+                offset = copy.place - at
+                link_send(copy.sender.pn, chunk[offset:] if offset else chunk, len(chunk) - offset)
+                copy.place = at + len(chunk)
+                if delivery_pending(copy.pn) >= UNSENT_BYTES:
+                    copy.is_paused = True
+                    copy.sender.connection.paused.append(copy)
+                    break
+            at += len(chunk)
+        self.forwarder.dirty.add(copy.sender.connection.engine)
+        if self.is_complete and copy.place == self._size and copy.sender.busy is copy:
+            self._finish_copy(copy)
+
+    def _trim(self) -> None:
+        """Forget what all copies have sent."""
+        slowest = min((copy.place for copy in self.copies), default=self._size)
+        while self._chunks and self._base + len(self._chunks[0]) <= slowest:
+            self._base += len(self._chunks.popleft())
+
+    def advance(self, copy: Copy) -> None:
+        """A copy can send again."""
+        if copy.pn is not None:
+            self._push(copy)
+        self._trim()
+        if not self._is_reading and self._size - self._base < BEHIND_BYTES // 2:
+            self._is_reading = True
+            if not self.is_complete:
+                super().more()
+
+    def _finish_copy(self, copy: Copy) -> None:
+        if delivery_settled(self.pn):
+            delivery_settle(copy.pn)
+            self._drop_copy(copy)
+        else:
+            link_advance(copy.sender.pn)
+            self._free_link(copy)
+
+    def _free_link(self, copy: Copy) -> None:
+        if copy.sender.busy is copy:
+            copy.sender.busy = None
+            self.forwarder.link_freed(copy.sender)
+
+    def _drop_copy(self, copy: Copy) -> None:
+        pn, copy.pn = copy.pn, None
+        copy.sender.connection.outgoing.pop(pn, None)
+        copy.sender.unsettled -= 1
+        if copy in self.copies:
+            self.copies.remove(copy)
+        self._free_link(copy)
+
+    def ended(self) -> None:
+        """All octets have come."""
+        for copy in tuple(self.copies):
+            if not copy.is_paused:
+                self._push(copy)
+
+    def on_copy_update(self, copy: Copy, pn: Any) -> None:
+        """One consumer's side has said something."""
+        state = delivery_remote_state(pn)
+        if delivery_settled(pn) or state in TERMINAL:
+            delivery_settle(pn)
+            self.forwarder.dirty.add(copy.sender.connection.engine)
+            self.on_copy_lost(copy, state)
+
+    def on_copy_lost(self, copy: Copy, state: int) -> None:
+        """One copy has come to its end; when all have, the producer gets the strongest outcome."""
+        self._drop_copy(copy)
+        outcome = state if state in TERMINAL else ACCEPTED if state == 0 else REJECTED
+        if STRENGTH[outcome] > STRENGTH.get(self._best, 0):
+            self._best = outcome
+        self._trim()
+        if not self.copies and not self.is_settled:
+            self._is_reading = True
+            self.report(self._best, settled=True)
+        if not self.is_complete and not self._is_reading and self._size - self._base < BEHIND_BYTES // 2:
+            self._is_reading = True
+        if not self.is_complete:
+            self.more()
+
+    def lost(self) -> None:
+        """The producer is gone: the copies break off, or end as modified when they were complete."""
+        for copy in tuple(self.copies):
+            pn = copy.pn
+            if pn is None:
+                continue
+            if copy.sender.busy is copy:
+                proton.delivery_abort(pn)
+            else:
+                set_outcome(pn, MODIFIED)
+                delivery_settle(pn)
+            self.forwarder.dirty.add(copy.sender.connection.engine)
+            self._drop_copy(copy)
+
+    def on_producer_update(self) -> None:
+        """The producer has settled a complete message early."""
+        if delivery_settled(self.pn):
+            for copy in tuple(self.copies):
+                if copy.pn is not None and copy.sender.busy is not copy:
+                    delivery_settle(copy.pn)
+                    self.forwarder.dirty.add(copy.sender.connection.engine)
+                    self._drop_copy(copy)
+            self.settle(0)

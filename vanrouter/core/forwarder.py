@@ -1,0 +1,611 @@
+"""Forwarding: from a delivery on a link to the links where it goes on. The data path of messages.
+
+Layer: 3. Source: router protocol, sections 4, 7 and 8. A complete small message is read into one shared buffer, sent
+from there, and leaves one `Delivery` record behind until it is settled. Messages that come in pieces go on in
+`transit`, streams that begin or end in this process in `endpoints`, copies for several destinations in `fanout`.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from vanrouter.core.buffer import BUFFER, BUFFER_BYTES, POINTER, VIEW, new_delivery
+from vanrouter.core.fanout import CompleteFanout, multicast_targets
+from vanrouter.core.links import Delivery, LinkKind, Origin, Receiver, Sender
+from vanrouter.core.settlement import Settlement, grant, set_outcome
+from vanrouter.core.stream import ACCEPTED, REJECTED, RELEASED
+from vanrouter.core.table import Address, LocalService, Node, Treatment
+from vanrouter.core.transit import Discard, Pending, Transit, begin_routed
+from vanrouter.core.treatment import Destination, choose
+from vanrouter.engine import proton
+from vanrouter.engine.annotations import NO_ANNOTATIONS, RESEND_RELEASED, Annotations, originated
+from vanrouter.engine.annotations import parse as parse_annotations
+from vanrouter.engine.messages import scan
+from vanrouter.engine.proton import (
+    delivery_link,
+    delivery_partial,
+    delivery_readable,
+    delivery_settle,
+    delivery_settled,
+    link_advance,
+    link_current,
+    link_recv,
+    link_send,
+)
+from vanrouter.engine.values import NEED_MORE
+from vanrouter.errors import PeerError
+
+if TYPE_CHECKING:
+    from vanrouter.core.connection import Connection
+    from vanrouter.core.router import Router
+
+NO_ADDRESS = ("amqp:precondition-failed", "Routing failure: no address present")
+UNAVAILABLE = ("amqp:not-found", "Deliveries cannot be sent to an unavailable address")
+"""Sections 4.5 and 7.7."""
+
+
+class Forwarder:
+    """Takes deliveries from links and from inside the router, and sends each where it belongs."""
+
+    def __init__(self, router: Router) -> None:
+        self.router = router
+        self.settlement = Settlement(self)
+        self.dirty = router.reactor.dirty
+
+    def handler_for(self, connection: Connection) -> Any:
+        """Return what the pump of `connection` calls for each delivery event."""
+        return partial(self.on_delivery, connection)
+
+    def on_delivery(self, connection: Connection, pn: Any) -> None:
+        """Something has happened to a delivery of this connection."""
+        out = connection.outgoing.get(pn)
+        if out is not None:
+            if type(out) is Delivery:
+                self.settlement.on_outcome(out, pn)
+            else:
+                out.on_update(pn)
+        elif delivery_readable(pn):
+            receiver = connection.receivers.get(delivery_link(pn))
+            if receiver is not None:
+                current = receiver.current
+                if current is None:
+                    self.begin(receiver, pn)
+                else:
+                    current.more()
+        else:
+            incoming = connection.incoming.get(pn)
+            if incoming is not None:
+                if type(incoming) is Delivery:
+                    self.settlement.on_producer_update(incoming, pn)
+                else:
+                    incoming.on_producer_update()
+
+    def begin(self, receiver: Receiver, pn: Any) -> None:
+        """Take a new delivery."""
+        size = link_recv(receiver.pn, POINTER, BUFFER_BYTES)
+        if size <= 0 and size != proton.EOS:
+            if size == proton.ABORTED:
+                link_advance(receiver.pn)
+                delivery_settle(pn)
+                grant(receiver)
+            return
+        if size == BUFFER_BYTES or delivery_partial(pn):
+            Pending(self, receiver, pn).first(max(size, 0))
+            return
+        link_advance(receiver.pn)
+        receiver.deliveries += 1
+        if size < 0:
+            size = 0
+        if receiver.carries_annotations:
+            self._begin_annotated(receiver, pn, size)
+            return
+        start = 0
+        if size > 10 and BUFFER[1] == 0x80:
+            start = self._skip_annotations(receiver, pn, size)
+            if start < 0:
+                return
+        address = receiver.address
+        if address is not None:
+            sender = address.sole
+            if sender is not None and sender.ready and not start and not sender.connection.engine.blocked:
+                address.deliveries_ingress += 1
+                address.deliveries_egress += 1
+                self._send_directly(receiver, pn, sender, size)
+            else:
+                address.deliveries_ingress += 1
+                self.forward(receiver, pn, delivery_settled(pn), start, size, originated(receiver.flags), address)
+        else:
+            self._begin_anonymous(receiver, pn, start, size, originated(receiver.flags))
+
+    def _send_directly(self, receiver: Receiver, pn: Any, sender: Sender, size: int) -> None:
+        """The shortest way: from a producer's link to the only consumer's link, which has credit."""
+        connection = sender.connection
+        pn_out = new_delivery(sender.pn)
+        if sender.carries_annotations:
+            section = self.section_for(receiver, sender, originated(receiver.flags))
+            link_send(sender.pn, section, len(section))
+        link_send(sender.pn, POINTER, size)
+        sender.credit -= 1
+        if sender.credit <= 0:
+            sender.ready = False
+        sender.deliveries += 1
+        if delivery_settled(pn):
+            delivery_settle(pn_out)
+            sender.presettled += 1
+            receiver.presettled += 1
+            delivery_settle(pn)
+            grant(receiver)
+        else:
+            delivery = Delivery(receiver, pn, sender, None)
+            delivery.pn_out = pn_out
+            delivery.began = self.router.reactor.now
+            receiver.unsettled += 1
+            receiver.connection.incoming[pn] = delivery
+            if receiver.replenishes_at_once:
+                grant(receiver)
+            if sender.settles:
+                delivery_settle(pn_out)
+                self.settlement.settle_for_consumer(delivery)
+            else:
+                link_advance(sender.pn)
+                sender.unsettled += 1
+                connection.outgoing[pn_out] = delivery
+        self.dirty.add(connection.engine)
+
+    def _skip_annotations(self, receiver: Receiver, pn: Any, size: int) -> int:
+        """A client sent router annotations: they are neither obeyed nor an error (section 4.3)."""
+        try:
+            annotations = parse_annotations(BUFFER, 0, size)
+        except PeerError as error:
+            self.reject(receiver, pn, (error.condition, error.description))
+            return -1
+        return 0 if annotations is NEED_MORE else annotations.length
+
+    def _begin_annotated(self, receiver: Receiver, pn: Any, size: int) -> None:
+        """A complete message from another router."""
+        try:
+            annotations = parse_annotations(BUFFER, 0, size)
+        except PeerError as error:
+            self.reject(receiver, pn, (error.condition, error.description))
+            return
+        if annotations is NEED_MORE:
+            self.reject(receiver, pn, ("amqp:decode-error", "invalid message format"))
+            return
+        start = annotations.length
+        if receiver.on_message is not None:
+            self.take_internal(receiver, pn, bytes(VIEW[:size]), annotations)
+        elif receiver.address is not None:
+            receiver.address.deliveries_ingress += 1
+            self.forward(receiver, pn, delivery_settled(pn), start, size, annotations, receiver.address)
+        else:
+            self._begin_anonymous(receiver, pn, start, size, annotations)
+
+    def _begin_anonymous(self, receiver: Receiver, pn: Any, start: int, size: int, annotations: Annotations) -> None:
+        """The message says where it goes: to-override, or the `to` property (section 4.5)."""
+        to = annotations.to_override
+        if to is None:
+            scanned = scan(BUFFER, start, size, True)
+            to = None if scanned is NEED_MORE else scanned[1]
+            if to is None:
+                self.reject(receiver, pn, NO_ADDRESS)
+                return
+        settled = delivery_settled(pn)
+        address = self.router.address_for(to)
+        if address is None:
+            self.unroutable(receiver, pn, settled, None, unavailable=self.router.is_unavailable(None, to))
+            return
+        if receiver.kind is LinkKind.CONTROL or self.router.is_control_key(address.key):
+            self.router.control.on_delivery(receiver, pn, bytes(VIEW[:size]), annotations, address)
+            return
+        if len(annotations.trace) > self.router.radius + 1:
+            self.unroutable(receiver, pn, settled, address)
+            return
+        address.deliveries_ingress += 1
+        self.forward(receiver, pn, settled, start, size, annotations, address)
+
+    def forward(
+        self,
+        receiver: Receiver,
+        pn: Any,
+        settled: bool,
+        start: int,
+        size: int,
+        annotations: Annotations,
+        address: Address,
+    ) -> None:
+        """Send a complete message in the shared buffer, octets `start` to `size`, to where its address says."""
+        if receiver.replenishes_at_once or settled:
+            grant(receiver)
+        if settled:
+            receiver.presettled += 1
+        if address.treatment <= Treatment.MULTICAST:
+            self._forward_multicast(receiver, pn, settled, bytes(VIEW[start:size]), annotations, address)
+            return
+        if address.treatment == Treatment.UNAVAILABLE:
+            self.unroutable(receiver, pn, settled, address, granted=True)
+            return
+        came_from = receiver.connection
+        destination = choose(address, annotations, came_from, self.router.is_valid_origin)
+        if destination is None:
+            self.unroutable(receiver, pn, settled, address, granted=True)
+            return
+        if not isinstance(destination, (Sender, Node)):
+            self._give_to_service(receiver, pn, settled, bytes(VIEW[start:size]), annotations, address, destination)
+            return
+        priority = 4
+        if type(destination) is Node:
+            scanned = scan(BUFFER, start, size, False)
+            priority = 4 if scanned is NEED_MORE else scanned[0]
+        sender = self.sender_for(destination, address, priority)
+        if sender is None:
+            self.unroutable(receiver, pn, settled, address, granted=True)
+            return
+        delivery = Delivery(receiver, pn, sender, None)
+        delivery.began = self.router.reactor.now
+        delivery.settled = settled
+        if settled:
+            delivery.receiver = delivery.pn_in = None
+        else:
+            receiver.unsettled += 1
+            came_from.incoming[pn] = delivery
+            if type(destination) is Node:
+                self.count_outstanding(delivery, address, destination)
+            if annotations.flags & RESEND_RELEASED:
+                delivery.annotations = annotations
+                delivery.address = address
+                delivery.content = bytes(VIEW[start:size])
+        section = self.section_for(receiver, sender, annotations) if sender.carries_annotations else None
+        self.put(delivery, section, None, start, size)
+        if settled:
+            delivery_settle(pn)
+
+    def count_outstanding(self, delivery: Delivery, address: Address, node: Node) -> None:
+        """Note one more unsettled delivery of this address towards a neighbour (section 7.3)."""
+        hop = node.connection
+        if hop is not None and address.treatment >= Treatment.BALANCED:
+            delivery.address, delivery.hop = address, hop
+            address.outstanding[hop] = address.outstanding.get(hop, 0) + 1
+            address.tracked += 1
+
+    def sender_for(self, destination: Sender | Node, address: Address, priority: int) -> Sender | None:
+        """Return the link that leads to a destination; for a router that of the effective priority."""
+        if type(destination) is Node:
+            address.deliveries_transit += 1
+            connection = destination.connection
+            effective = priority if address.priority is None else address.priority
+            return None if connection is None else connection.data_sender(effective)
+        address.deliveries_egress += 1
+        assert isinstance(destination, Sender)
+        return destination
+
+    def section_for(self, receiver: Receiver | None, sender: Sender, annotations: Annotations) -> bytes:
+        """Return the router annotations for the next hop (sections 4.3 and 4.4)."""
+        override = None if receiver is None else receiver.target_text
+        return sender.connection.section(annotations, override)
+
+    def put(self, delivery: Delivery, section: bytes | None, content: bytes | None, start: int, end: int) -> None:
+        """Send a delivery now if its link can take it, otherwise keep it in the link's queue.
+
+        Args:
+            delivery: the record; its sender is set.
+            section: router annotations to go before it.
+            content: the octets; None: those in the shared buffer from `start` to `end`.
+        """
+        sender = delivery.sender
+        if sender.closed:
+            self.settlement.on_sender_lost(delivery, sent=False)
+            return
+        if not sender.ready or sender.connection.engine.blocked:
+            delivery.section = section
+            delivery.content = bytes(VIEW[start:end]) if content is None else content
+            self._enqueue(sender, delivery)
+            return
+        link = sender.pn
+        pn = new_delivery(link)
+        if section is not None:
+            link_send(link, section, len(section))
+        if content is None:
+            link_send(link, POINTER + start, end - start)
+        else:
+            link_send(link, content, len(content))
+        sender.credit -= 1
+        if sender.credit <= 0:
+            sender.ready = False
+        sender.deliveries += 1
+        self.dirty.add(sender.connection.engine)
+        if delivery.settled:
+            delivery_settle(pn)
+            sender.presettled += 1
+        elif sender.settles:
+            delivery_settle(pn)
+            self.settlement.settle_for_consumer(delivery)
+        else:
+            link_advance(link)
+            delivery.pn_out = pn
+            sender.unsettled += 1
+            sender.connection.outgoing[pn] = delivery
+
+    def _enqueue(self, sender: Sender, delivery: Delivery) -> None:
+        """Keep a delivery until its link has credit; a full queue loses its pre-settled ones (section 2.3)."""
+        queue = sender.queue
+        if delivery.settled and len(queue) >= sender.capacity:
+            kept = [waiting for index, waiting in enumerate(queue) if index == 0 or not waiting.settled]
+            sender.dropped_presettled += len(queue) - len(kept)
+            queue.clear()
+            queue.extend(kept)
+        queue.append(delivery)
+        sender.ready = False
+        sender.connection.waiting[sender] = None
+
+    def drain_queue(self, sender: Sender) -> None:
+        """Send what waits, as far as credit and the connection allow."""
+        queue = sender.queue
+        engine = sender.connection.engine
+        while queue and sender.credit > 0 and sender.busy is None and not engine.blocked and not sender.closed:
+            delivery = queue.popleft()
+            content, section = delivery.content, delivery.section
+            if delivery.annotations is None:
+                delivery.content = None
+            sender.ready = True
+            if content is None:
+                delivery.origin.resume()  # type: ignore[union-attr]  # only a stream waits without content
+            else:
+                self.put(delivery, section, content, 0, 0)
+        sender.update_ready()
+        if not queue:
+            sender.connection.waiting.pop(sender, None)
+
+    def resend(self, delivery: Delivery) -> bool:
+        """A delivery was released: try the next path. False when none is left (section 7.6)."""
+        address, annotations, content = delivery.address, delivery.annotations, delivery.content
+        if address is None or annotations is None or content is None:
+            return False
+        if delivery.tried is None:
+            delivery.tried = set()
+        delivery.tried.add(delivery.sender if delivery.sender in address.consumers else delivery.sender.connection)
+        receiver = delivery.receiver
+        came_from = None if receiver is None else receiver.connection
+        destination = choose(address, annotations, came_from, self.router.is_valid_origin, delivery.tried)
+        if not isinstance(destination, (Sender, Node)):
+            return False
+        scanned = scan(content, 0, len(content), False)
+        sender = self.sender_for(destination, address, 4 if scanned is NEED_MORE else scanned[0])
+        if sender is None:
+            return False
+        delivery.sender = sender
+        section = self.section_for(receiver, sender, annotations) if sender.carries_annotations else None
+        self.put(delivery, section, content, 0, 0)
+        return True
+
+    def _forward_multicast(
+        self, receiver: Receiver, pn: Any, settled: bool, content: bytes, annotations: Annotations, address: Address
+    ) -> None:
+        targets = multicast_targets(self.router, address, annotations, receiver.connection)
+        if not targets.count:
+            self.unroutable(receiver, pn, settled, address, granted=True)
+            return
+        fanout = CompleteFanout(self, None if settled else receiver, pn)
+        if settled:
+            delivery_settle(pn)
+        self.send_copies(fanout, targets.senders(content), receiver.target_text, content, annotations, settled, address)
+        for service in targets.services:
+            address.deliveries_to_container += 1
+            service.on_message(annotations, content, None)
+        fanout.all_sent()
+
+    def send_copies(
+        self,
+        origin: Origin | None,
+        senders: list[Sender],
+        override: str | None,
+        content: bytes,
+        annotations: Annotations,
+        settled: bool,
+        address: Address,
+    ) -> None:
+        """Send one copy of a complete message on each of the links."""
+        for sender in senders:
+            copy = Delivery(None, None, sender, None if settled else origin)
+            copy.settled = settled
+            copy.began = self.router.reactor.now
+            if not settled and isinstance(origin, CompleteFanout):
+                origin.copies.add(copy)
+            if sender.kind is LinkKind.DATA or sender.kind is LinkKind.CONTROL:
+                address.deliveries_transit += 1
+            else:
+                address.deliveries_egress += 1
+            section = sender.connection.section(annotations, override) if sender.carries_annotations else None
+            self.put(copy, section, content, 0, 0)
+
+    def _give_to_service(
+        self,
+        receiver: Receiver,
+        pn: Any,
+        settled: bool,
+        content: bytes,
+        annotations: Annotations,
+        address: Address,
+        service: LocalService,
+    ) -> None:
+        """The destination is in this process."""
+        address.deliveries_to_container += 1
+        if service.is_stream:
+            begin_routed(self, receiver, pn, content, annotations, 0, address, service, is_complete=True)
+            return
+        if not settled:
+            receiver.unsettled += 1
+            receiver.connection.incoming[pn] = done = Delivery(receiver, pn, None, None)  # type: ignore[arg-type]
+            service.on_message(annotations, content, receiver)
+            self.settlement.finish(done, ACCEPTED, None)
+        else:
+            delivery_settle(pn)
+            service.on_message(annotations, content, receiver)
+
+    def take_internal(self, receiver: Receiver, pn: Any, content: bytes, annotations: Annotations) -> None:
+        """A message on a link of the protocol itself."""
+        try:
+            receiver.on_message(annotations, content[annotations.length :])
+        except PeerError as error:
+            self.reject(receiver, pn, (error.condition, error.description))
+            return
+        if not delivery_settled(pn):
+            proton.delivery_update(pn, ACCEPTED)
+        delivery_settle(pn)
+        grant(receiver)
+
+    def reject(self, receiver: Receiver, pn: Any, error: tuple[str, str]) -> None:
+        """Refuse a complete delivery for what it is."""
+        set_outcome(pn, REJECTED, error)
+        receiver.rejected += 1
+        receiver.settled_count += 1
+        delivery_settle(pn)
+        grant(receiver)
+
+    def unroutable(
+        self,
+        receiver: Receiver,
+        pn: Any,
+        settled: bool,
+        address: Address | None,
+        *,
+        granted: bool = False,
+        unavailable: bool = False,
+    ) -> None:
+        """There is nowhere to go (section 7.7). `granted`: credit for a settled delivery has been given back already."""
+        gives_back = not (granted and (settled or receiver.replenishes_at_once))
+        if settled:
+            delivery_settle(pn)
+            if gives_back:
+                grant(receiver)
+            return
+        is_client = not receiver.connection.is_router
+        if receiver.address is None and is_client and (unavailable or self.router.is_unavailable(address)):
+            set_outcome(pn, REJECTED, UNAVAILABLE)
+            receiver.rejected += 1
+        else:
+            proton.delivery_update(pn, RELEASED)
+            receiver.released += 1
+        receiver.settled_count += 1
+        delivery_settle(pn)
+        if receiver.address is not None and not receiver.replenishes_at_once and not receiver.address.is_reachable:
+            receiver.connection.drain(receiver)
+        elif gives_back:
+            grant(receiver)
+        self.dirty.add(receiver.connection.engine)
+
+    # Messages that begin in this process.
+
+    def send(
+        self, to: str, content: bytes, *, flags: int = 0, origin: Origin | None = None, settled: bool = False
+    ) -> bool:
+        """Send a message of the router's own. False when nobody consumes `to`.
+
+        Args:
+            to: address text.
+            content: all sections but the router annotations.
+            origin: is told the outcome; None: nobody waits.
+        """
+        address = self.router.address_for(to)
+        if address is None:
+            return False
+        address.deliveries_from_container += 1
+        annotations = originated(flags) if flags else NO_ANNOTATIONS
+        if address.treatment <= Treatment.MULTICAST:
+            targets = multicast_targets(self.router, address, annotations, None)
+            self.send_copies(None, targets.senders(content), None, content, annotations, settled, address)
+            for service in targets.services:
+                service.on_message(annotations, content, None)
+            return bool(targets.count)
+        destination: Destination | None = choose(address, annotations, None, self.router.is_valid_origin)
+        if destination is None:
+            return False
+        if not isinstance(destination, (Sender, Node)):
+            destination.on_message(annotations, content, None)
+            return True
+        sender = self.sender_for(destination, address, 4)
+        if sender is None:
+            return False
+        delivery = Delivery(None, None, sender, origin)
+        delivery.settled = settled
+        section = sender.connection.section(annotations, None) if sender.carries_annotations else None
+        self.put(delivery, section, content, 0, 0)
+        return True
+
+    # Deliveries that come in pieces.
+
+    def discard(
+        self,
+        receiver: Receiver,
+        pn: Any,
+        state: int,
+        error: tuple[str, str] | None = None,
+        *,
+        is_complete: bool = False,
+    ) -> None:
+        """Refuse a delivery; what is still to come of it is read and thrown away."""
+        refused = Discard(self, receiver, pn, state, error, is_complete=is_complete)
+        if is_complete:
+            refused.end()
+        else:
+            refused.more()
+
+    def grant(self, receiver: Receiver) -> None:
+        """Give one credit back at the end of the turn."""
+        grant(receiver)
+
+    def next_delivery(self, receiver: Receiver) -> None:
+        """A delivery was read to its end: take the next one if it has begun to arrive meanwhile."""
+        if receiver.closed or receiver.current is not None:
+            return
+        pn = link_current(receiver.pn)
+        if pn:
+            self.router.reactor.call_soon(partial(self._take_next, receiver))
+
+    def _take_next(self, receiver: Receiver) -> None:
+        if receiver.closed or receiver.connection.engine.lost or receiver.current is not None:
+            return
+        pn = link_current(receiver.pn)
+        if pn:
+            self.begin(receiver, pn)
+            self.next_delivery(receiver)
+
+    def link_freed(self, sender: Sender) -> None:
+        """The stream that occupied a link has ended."""
+        if sender.kind is LinkKind.STREAM:
+            sender.connection.release_stream_link(sender)
+        else:
+            sender.update_ready()
+            self.drain_queue(sender)
+
+    def wait_for_link(self, transit: Transit, sender: Sender, first: bytes) -> None:
+        """Put a stream in line behind what occupies a consumer's link."""
+        turn = Delivery(None, None, sender, StreamTurn(transit, first))
+        sender.queue.append(turn)
+        sender.ready = False
+        sender.connection.waiting[sender] = None
+
+    def cancel_wait(self, transit: Transit, sender: Sender) -> None:
+        """Take a stream out of that line."""
+        for turn in sender.queue:
+            if isinstance(turn.origin, StreamTurn) and turn.origin.transit is transit:
+                sender.queue.remove(turn)
+                return
+
+
+class StreamTurn:
+    """A stream's place in the queue of a link."""
+
+    __slots__ = ("first", "transit")
+
+    def __init__(self, transit: Transit, first: bytes) -> None:
+        self.transit = transit
+        self.first = first
+
+    def resume(self) -> None:
+        """The link is free now."""
+        self.transit.start(self.first)
+
+    def on_copy_outcome(self, delivery: Delivery, state: int, settled: bool, pn: Any) -> None:
+        """The link is gone before the turn came."""
+        self.transit.on_sender_lost(False)

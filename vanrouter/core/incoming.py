@@ -1,0 +1,140 @@
+"""The receiving half of a delivery that comes in pieces, common to all that can become of it.
+
+Layer: 3. Nothing is settled before the delivery is complete: the engine would go on counting octets that nobody takes
+against the session's window. Whoever has no use for the rest reads it and throws it away.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from vanrouter.core.buffer import BUFFER_BYTES, POINTER
+from vanrouter.core.links import Receiver
+from vanrouter.core.settlement import count_outcome, grant, set_outcome
+from vanrouter.engine import proton
+from vanrouter.engine.proton import delivery_settle, delivery_settled, link_advance, link_recv
+
+if TYPE_CHECKING:
+    from vanrouter.core.forwarder import Forwarder
+
+
+class Incoming:
+    """Reads one delivery; subclasses say what is done with it (`octets`, `ended`, `lost`)."""
+
+    __slots__ = ("final", "forwarder", "is_complete", "is_settled", "pn", "receiver", "wants_settlement")
+
+    def __init__(self, forwarder: Forwarder, receiver: Receiver, pn: Any, *, is_complete: bool = False) -> None:
+        """Take over a delivery. `is_complete`: all of it has been read, and the link has moved on."""
+        self.forwarder = forwarder
+        self.receiver = receiver
+        self.pn = pn
+        self.is_complete = is_complete
+        self.is_settled = False
+        self.wants_settlement = False
+        self.final = 0
+        if not is_complete:
+            receiver.current = self
+        incoming = receiver.connection.incoming
+        if pn not in incoming:
+            receiver.unsettled += 1
+        incoming[pn] = self
+
+    def octets(self, count: int) -> bool:
+        """Take `count` octets from the shared buffer; False ends the reading for now."""
+        raise NotImplementedError
+
+    def ended(self) -> None:
+        """The delivery is complete."""
+        raise NotImplementedError
+
+    def lost(self) -> None:
+        """The delivery was aborted, or its link is gone."""
+        raise NotImplementedError
+
+    def more(self) -> None:
+        """Read what the engine has."""
+        link = self.receiver.pn
+        while self.receiver.current is self:
+            count = link_recv(link, POINTER, BUFFER_BYTES)
+            if count > 0:
+                if not self.octets(count):
+                    return
+            elif count == 0:
+                return
+            elif count == proton.EOS:
+                self._complete()
+                return
+            else:
+                self._aborted()
+                return
+
+    def _complete(self) -> None:
+        receiver = self.receiver
+        self.is_complete = True
+        receiver.current = None
+        link_advance(receiver.pn)
+        self.end()
+        self.forwarder.next_delivery(receiver)
+
+    def end(self) -> None:
+        """All octets have been handed on: settle what can be settled."""
+        is_presettled = delivery_settled(self.pn)
+        self.ended()
+        if is_presettled:
+            self.receiver.presettled += 1
+            self.settle(self.final)
+        elif self.wants_settlement:
+            self._settle_now()
+
+    def _aborted(self) -> None:
+        receiver = self.receiver
+        self.is_complete = True
+        receiver.current = None
+        link_advance(receiver.pn)
+        self.lost()
+        self.settle(0)
+        self.forwarder.next_delivery(receiver)
+
+    def settle(self, state: int) -> None:
+        """Settle towards the producer, at the end of the delivery if that has not come."""
+        self.final = state
+        self.wants_settlement = True
+        if self.is_complete:
+            self._settle_now()
+
+    def report(self, state: int, *, settled: bool) -> None:
+        """Tell the producer a terminal outcome of the router's own."""
+        if self.is_settled:
+            return
+        if state and not delivery_settled(self.pn):
+            set_outcome(self.pn, state)
+        self.forwarder.dirty.add(self.receiver.connection.engine)
+        if settled:
+            self.settle(state)
+
+    def _settle_now(self) -> None:
+        if self.is_settled:
+            return
+        self.is_settled = True
+        receiver = self.receiver
+        receiver.connection.incoming.pop(self.pn, None)
+        receiver.unsettled -= 1
+        count_outcome(receiver, self.final)
+        delivery_settle(self.pn)
+        grant(receiver)
+
+    def on_producer_update(self) -> None:
+        """The producer has settled a complete delivery early."""
+        if delivery_settled(self.pn):
+            self.settle(0)
+
+    def on_link_lost(self) -> None:
+        """The link it comes in on is gone; the engine frees the delivery with it."""
+        if self.is_settled:
+            return
+        self.is_settled = True
+        self.receiver.connection.incoming.pop(self.pn, None)
+        self.receiver.unsettled -= 1
+        self.receiver.current = None
+        self.lost()
+

@@ -1,0 +1,263 @@
+"""Links and deliveries as the core sees them: slotted records with the counters that management shows.
+
+Layer: 3. A `Receiver` takes deliveries from a peer, a `Sender` gives them to one. A `Delivery` is one copy of a message
+on its way from a receiver (or from inside the router) to a sender, from the moment it was routed to its settlement.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from vanrouter.core.connection import Connection
+    from vanrouter.core.table import Address
+    from vanrouter.engine.annotations import Annotations
+
+DEFAULT_CAPACITY = 250
+"""Credit window of a link (router protocol, section 2.3)."""
+
+PRIORITIES = 10
+DEFAULT_PRIORITY = 4
+"""Priorities of messages and of data links (router protocol, sections 2.1 and 7.1)."""
+
+
+class LinkKind(Enum):
+    """What a link is for; the values are management's `linkType` words."""
+
+    ENDPOINT = "endpoint"
+    CONTROL = "router-control"
+    DATA = "inter-router"
+    STREAM = "inter-router "
+    """Carries one stream at a time; anonymous, from a pool. Shown as endpoint or inter-router."""
+    INTER_EDGE = "inter-edge"
+    EDGE_DOWNLINK = "edge-downlink"
+
+
+class Streaming(Protocol):
+    """A delivery that comes in pieces: what a receiver's current delivery is while it is not complete."""
+
+    def more(self) -> None:
+        """The engine has something new for it."""
+
+    def on_link_lost(self) -> None:
+        """The link or connection it comes in on is gone."""
+
+
+class Outgoing(Protocol):
+    """What a pointer in `Connection.outgoing` stands for."""
+
+    def on_update(self, pn: Any) -> None:
+        """The peer has sent a disposition."""
+
+    def on_sender_lost(self, sent: bool) -> None:
+        """The link or connection it went out on is gone."""
+
+
+class Receiver:
+    """A link on which deliveries come in."""
+
+    __slots__ = (
+        "accepted",
+        "address",
+        "capacity",
+        "carries_annotations",
+        "closed",
+        "connection",
+        "current",
+        "deliveries",
+        "delayed_1s",
+        "delayed_10s",
+        "drained",
+        "flags",
+        "granted",
+        "id",
+        "kind",
+        "modified",
+        "name",
+        "on_message",
+        "pn",
+        "presettled",
+        "priority",
+        "rejected",
+        "released",
+        "replenishes_at_once",
+        "section",
+        "session",
+        "settled_count",
+        "target_text",
+        "to_grant",
+        "unsettled",
+    )
+
+    def __init__(self, connection: Connection, pn: Any, link_id: int, name: str, kind: LinkKind, capacity: int) -> None:
+        self.connection = connection
+        self.pn = pn
+        self.id = link_id
+        self.name = name
+        self.kind = kind
+        self.capacity = capacity
+        self.session: Any = None
+        self.address: Address | None = None
+        """Where its messages go; None: each message says (an anonymous link)."""
+        self.target_text: str | None = None
+        """The terminus address word for word: what the router annotations carry as to-override."""
+        self.flags = 0
+        """Router annotation flags set on each message (terminus capabilities, router protocol, section 2.5)."""
+        self.section: bytes | None = None
+        """Router annotations for messages that began here, once made."""
+        self.carries_annotations = False
+        self.replenishes_at_once = False
+        """Credit comes back when a message was routed, not when it is settled."""
+        self.on_message: Any = None
+        """For links of the protocol itself: takes each complete message in place of forwarding."""
+        self.current: Streaming | None = None
+        self.granted = False
+        """The initial credit has been given."""
+        self.drained = False
+        """Credit is withheld until the address has a destination again."""
+        self.to_grant = 0
+        self.closed = False
+        self.priority = DEFAULT_PRIORITY
+        self.unsettled = 0
+        self.deliveries = 0
+        self.presettled = 0
+        self.accepted = 0
+        self.rejected = 0
+        self.released = 0
+        self.modified = 0
+        self.settled_count = 0
+        self.delayed_1s = 0
+        self.delayed_10s = 0
+
+
+class Sender:
+    """A link on which deliveries go out."""
+
+    __slots__ = (
+        "accepted",
+        "address",
+        "busy",
+        "capacity",
+        "carries_annotations",
+        "closed",
+        "connection",
+        "credit",
+        "deliveries",
+        "delayed_1s",
+        "delayed_10s",
+        "dropped_presettled",
+        "excluded",
+        "id",
+        "kind",
+        "modified",
+        "moved_streams",
+        "name",
+        "pn",
+        "presettled",
+        "priority",
+        "queue",
+        "ready",
+        "rejected",
+        "released",
+        "session",
+        "settled_count",
+        "settles",
+        "source_text",
+        "unsettled",
+        "zero_credit_since",
+    )
+
+    def __init__(self, connection: Connection, pn: Any, link_id: int, name: str, kind: LinkKind, capacity: int) -> None:
+        self.connection = connection
+        self.pn = pn
+        self.id = link_id
+        self.name = name
+        self.kind = kind
+        self.capacity = capacity
+        self.session: Any = None
+        self.address: Address | None = None
+        self.source_text: str | None = None
+        self.carries_annotations = False
+        self.settles = False
+        """The peer asked for settled deliveries: we settle on its behalf (router protocol, section 7.5)."""
+        self.credit = 0
+        self.ready = False
+        """Credit is there, nothing waits and no stream occupies the link: a delivery can go out at once."""
+        self.queue: deque[Delivery] = deque()
+        self.busy: Any = None
+        """The stream that occupies the link until it ends."""
+        self.excluded = False
+        """Out of use (being closed) although deliveries may still be open on it."""
+        self.moved_streams = 0
+        """Streams of this consumer that were put on links of their own and are still open."""
+        self.closed = False
+        self.priority = DEFAULT_PRIORITY
+        self.unsettled = 0
+        self.deliveries = 0
+        self.presettled = 0
+        self.dropped_presettled = 0
+        self.accepted = 0
+        self.rejected = 0
+        self.released = 0
+        self.modified = 0
+        self.settled_count = 0
+        self.delayed_1s = 0
+        self.delayed_10s = 0
+        self.zero_credit_since: float | None = None
+
+    def update_ready(self) -> None:
+        """Recompute `ready`; to be called after any of what it stands for has changed."""
+        self.ready = self.credit > 0 and not self.queue and self.busy is None and not self.closed
+
+
+class Origin(Protocol):
+    """What a delivery that does not come from a link, or has several copies, answers to."""
+
+    def on_copy_outcome(self, delivery: Delivery, state: int, settled: bool, pn: Any) -> None:
+        """One copy's disposition; `pn` is the engine's delivery that carries its details, or None when the copy was lost
+        or never sent."""
+
+
+class Delivery:
+    """One copy of a complete message on its way.
+
+    From a link straight to one sender (`origin` None) an outcome is passed from `pn_out` to `pn_in`; otherwise `origin`
+    is told.
+    """
+
+    __slots__ = (
+        "address",
+        "annotations",
+        "began",
+        "content",
+        "hop",
+        "origin",
+        "pn_in",
+        "pn_out",
+        "receiver",
+        "section",
+        "sender",
+        "settled",
+        "tried",
+    )
+
+    def __init__(self, receiver: Receiver | None, pn_in: Any, sender: Sender, origin: Origin | None) -> None:
+        self.receiver = receiver
+        self.pn_in = pn_in
+        self.sender = sender
+        self.origin = origin
+        self.pn_out: Any = None
+        self.content: bytes | None = None
+        """Kept while it waits for credit, or as long as it may have to be sent again."""
+        self.section: bytes | None = None
+        self.settled = False
+        """Pre-settled: nobody waits for an outcome."""
+        self.address: Address | None = None
+        """Set with `hop` where a neighbour's outstanding deliveries are counted (balanced)."""
+        self.hop: Connection | None = None
+        self.annotations: Annotations | None = None
+        self.tried: set[object] | None = None
+        """Paths that released it already (resend-released, router protocol, section 7.6)."""
+        self.began = 0.0

@@ -1,0 +1,321 @@
+"""The router: joins the address table, the forwarder, the connections and the routing protocol.
+
+Layer: 3. What adaptors use of the core is here: streams, services, watches, messages.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from itertools import count
+from typing import Any
+
+from vanrouter.core.connection import Connection
+from vanrouter.core.control import CONTROL_KEYS, ControlHost
+from vanrouter.core.endpoints import LocalSink, NoSink, Outlet
+from vanrouter.core.forwarder import Forwarder
+from vanrouter.core.groups import Groups
+from vanrouter.core.links import LinkKind, Receiver, Sender
+from vanrouter.core.peer import Role
+from vanrouter.core.services import MessageService, MessageTaker, StreamService, Subscription
+from vanrouter.core.stream import RELEASED, Producer, Sink, StreamConsumer, parse_stream_head
+from vanrouter.core.table import Address, AddressTable, Node, Treatment, Watch
+from vanrouter.core.transit import stream_link
+from vanrouter.core.treatment import choose
+from vanrouter.engine.annotations import originated
+from vanrouter.engine.values import NEED_MORE
+from vanrouter.ids import random_suffix
+from vanrouter.net.reactor import Reactor
+from vanrouter.routing.addresses import AddressSpace, annotation_id
+from vanrouter.routing.commands import ControlSettings
+
+logger = logging.getLogger(__name__)
+
+SCRUB_INTERVAL_S = 30.0
+SCRUB_KEPT = 128
+SCRUB_AT_ONCE = 10
+"""Idle streaming links of a connection: looked at so often, kept, detached at a time (router protocol, section 2.5)."""
+
+
+class Mode:
+    """Modes of a router; the words of the configuration."""
+
+    STANDALONE = "standalone"
+    INTERIOR = "interior"
+    EDGE = "edge"
+
+
+class Router:
+    """One router."""
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        router_id: str,
+        mode: str = Mode.STANDALONE,
+        *,
+        instance: int = 0,
+        network_id: str | None = None,
+        tenant_id: str | None = None,
+        default_treatment: Treatment = Treatment.BALANCED,
+        control_settings: ControlSettings | None = None,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.reactor = reactor
+        self.router_id = router_id
+        self.mode = mode
+        self.is_edge = mode == Mode.EDGE
+        self.is_interior = mode == Mode.INTERIOR
+        self.own = annotation_id(router_id)
+        self.wall_clock = wall_clock
+        self.instance = instance
+        self.mesh_id: str | None = random_suffix() if self.is_edge else None
+        self.space = AddressSpace(router_id, is_edge=self.is_edge, network_id=network_id, tenant_id=tenant_id)
+        self.max_sessions = 32768
+        self.max_links = 100_000
+        self.links_refused = 0
+        self.radius = 0
+        self.nodes: dict[str, Node] = {}
+        self.connections: dict[int, Any] = {}
+        """Everything that management shows as a connection, by its number; AMQP connections and adaptors' flows."""
+        self.amqp_connections: dict[int, Connection] = {}
+        self.links: dict[int, Receiver | Sender] = {}
+        self.totals: dict[str, int] = {}
+        """Counters of links that are gone."""
+        self._connection_numbers = count(1)
+        self._link_numbers = count(1)
+        self.table = AddressTable(default_treatment, self._on_local_change)
+        self.table.on_reachable = self._on_reachable
+        self.forwarder = Forwarder(self)
+        self.groups = Groups(self)
+        self._all_routers = Address("T", Treatment.MULTICAST, None)
+        self.control = ControlHost(self, instance, control_settings)
+        self._scrubbing: dict[Connection, Any] = {}
+        self.internal_targets: dict[str, Any] = {}
+        self.internal_sources: dict[str, Any] = {}
+        self.on_opened: Callable[[Connection], object] = lambda connection: None
+        """Told of each connection that has opened, after the core has dealt with it."""
+
+    # Numbers.
+
+    def next_connection_id(self) -> int:
+        """Return the next number of a connection."""
+        return next(self._connection_numbers)
+
+    def next_link_id(self) -> int:
+        """Return the next number; links, configured addresses and auto-links share it (management.md section 7)."""
+        return next(self._link_numbers)
+
+    # What adaptors use.
+
+    def open_stream(self, to: str, head: bytes, flags: int, producer: Producer) -> Sink:
+        """Begin a stream; returns at once where its octets go.
+
+        Args:
+            to: address text.
+            head: encoded properties, application properties and body marker.
+            flags: router annotation flags.
+            producer: told what the consumer says; RELEASED at the end of the turn when there is no way.
+        """
+        address = self.address_for(to)
+        annotations = originated(flags)
+        destination = None
+        if address is not None and Treatment.CLOSEST <= address.treatment != Treatment.UNAVAILABLE:
+            destination = choose(address, annotations, None, self.is_valid_origin)
+        if address is None or destination is None:
+            return self._no_way(producer)
+        if not isinstance(destination, (Sender, Node)):
+            address.deliveries_to_container += 1
+            parsed = parse_stream_head(head, 0, len(head), annotations)
+            if parsed is NEED_MORE or not destination.is_stream:
+                return self._no_way(producer)
+            return LocalSink(destination, parsed[0], producer)
+        sender = self.forwarder.sender_for(destination, address, 4)
+        if sender is None:
+            return self._no_way(producer)
+        link = stream_link(sender, owns_window=True)
+        if link.busy is not None or link.queue:
+            return self._no_way(producer)
+        address.deliveries_ingress += 1
+        moved_from = sender if link is not sender and sender.kind is LinkKind.ENDPOINT else None
+        outlet = Outlet(self.forwarder, link, producer, moved_from)
+        if isinstance(destination, Node):
+            outlet.hold_outstanding(address)
+        section = link.connection.section(annotations, None) if link.carries_annotations else b""
+        outlet.push(section + head)
+        return outlet
+
+    def _no_way(self, producer: Producer) -> Sink:
+        self.reactor.call_soon(lambda: producer.outcome(RELEASED, True))
+        return NoSink()
+
+    def subscribe_stream(self, address: str, consumer: StreamConsumer, weight: int = 1) -> Subscription:
+        """Serve the streams of an address; it is announced to the network."""
+        text = self.space.service_address(address)
+        return Subscription(self, self._ensure(text), StreamService(consumer, weight), text)
+
+    def new_reply_address(self, consumer: StreamConsumer) -> Subscription:
+        """Make a dynamic address whose streams come to `consumer`; its text is the subscription's `address`."""
+        text = self.space.dynamic_source(random_suffix())
+        address = self._ensure(text)
+        address.is_internal = True
+        return Subscription(self, address, StreamService(consumer), text)
+
+    def subscribe_messages(self, address: str, take: MessageTaker, *, is_announced: bool) -> Subscription:
+        """Take the messages of an address, whole."""
+        entry = self._ensure(address)
+        if not is_announced:
+            entry.is_internal = True
+            entry.treatment = Treatment.CLOSEST
+        return Subscription(self, entry, MessageService(take), address)
+
+    def watch(self, address: str, callback: Callable[[bool], object]) -> Watch:
+        """Tell whether somebody in the network consumes an address: now, and whenever it changes."""
+        return self.table.watch(self._ensure(self.space.service_address(address)), callback)
+
+    def send_message(self, to: str, content: bytes) -> bool:
+        """Send a whole message of the router's own; False when nobody consumes `to`."""
+        return self.forwarder.send(to, content)
+
+    def _ensure(self, text: str) -> Address:
+        address = self.table.ensure(self.space.key(text))
+        self.refresh_priority(address)
+        return address
+
+    # What the core's other rooms ask.
+
+    def address_for(self, text: str) -> Address | None:
+        """Return the address that a text leads to, or None when nobody here or elsewhere has to do with it."""
+        key = self.space.key(text)
+        address = self.table.get(key)
+        if address is None and key[0] == "T":
+            return self._all_routers
+        return address
+
+    def is_unavailable(self, address: Address | None, text: str | None = None) -> bool:
+        """Tell whether deliveries to an address are refused by configuration."""
+        if address is not None:
+            return address.treatment == Treatment.UNAVAILABLE
+        if text is None:
+            return False
+        key = self.space.key(text)
+        return key[0] == "M" and self.table.treatment_of(key)[0] == Treatment.UNAVAILABLE
+
+    def is_control_key(self, key: str) -> bool:
+        """Tell whether a key belongs to the routing protocol."""
+        return key in CONTROL_KEYS
+
+    def is_valid_origin(self, router_id: str, ingress: str | None) -> bool:
+        """Tell whether a message of that ingress may go on towards that router (router protocol, section 6.3)."""
+        return self.control.plane.is_valid_origin(router_id, ingress)
+
+    def knows(self, ingress: str) -> bool:
+        """Tell whether an ingress names another router that is known."""
+        return self.control.plane.is_known_origin(ingress)
+
+    def refresh_priority(self, address: Address) -> None:
+        """A link has been attached to the address: a configured priority counts from now on (section 7.1)."""
+        if address.key[0] == "M":
+            rule = self.table.rules.match(address.key[1:])
+            if rule is not None:
+                address.priority = rule.priority
+
+    def internal_receiver(self, text: str) -> Any:
+        """Return who answers senders to an address of the protocol itself, or None."""
+        return self.internal_targets.get(text) if self.internal_targets else None
+
+    def internal_sender(self, text: str) -> Any:
+        """Return who answers receivers from an address of the protocol itself, or None."""
+        return self.internal_sources.get(text) if self.internal_sources else None
+
+    # Events.
+
+    def on_connection_opened(self, connection: Connection) -> None:
+        """The peer's OPEN has come."""
+        peer = connection.peer
+        if connection.role is Role.INTER_ROUTER:
+            connection.cost = max(connection.cost, peer.cost)
+            if peer.is_data_connection and not connection.is_outbound:
+                connection.role = Role.INTER_ROUTER_DATA
+        if not connection.is_outbound:
+            connection.open()
+        self.groups.on_opened(connection)
+        if connection.is_closed:
+            return
+        if connection.is_outbound and connection.role is Role.INTER_ROUTER:
+            connection.attacher.attach_router_links()
+        self.on_opened(connection)
+
+    def add_connection(self, connection: Connection) -> None:
+        """A connection exists from now on."""
+        self.connections[connection.id] = connection
+        self.amqp_connections[connection.id] = connection
+
+    def on_connection_lost(self, connection: Connection, condition: tuple[str, str] | None) -> None:
+        """A connection is over."""
+        self.connections.pop(connection.id, None)
+        self.amqp_connections.pop(connection.id, None)
+        scrubber = self._scrubbing.pop(connection, None)
+        if scrubber is not None:
+            scrubber.cancel()
+        for address in [found for found in self.table.addresses.values() if connection in found.outstanding]:
+            address.outstanding.pop(connection, None)
+        self.groups.on_lost(connection)
+        self.control.on_link_lost(connection)
+
+    def on_control_link(self, connection: Connection) -> None:
+        """A control link was attached; with both the peer can be a neighbour."""
+        if connection.control_in is not None and connection.control_out is not None:
+            self.groups.on_control_ready(connection)
+
+    def on_link_gone(self, link: Receiver | Sender) -> None:
+        """A link has ended: keep its counts; a control link takes the neighbour with it."""
+        totals = self.totals
+        for name in ("accepted", "rejected", "released", "modified", "presettled", "delayed_1s", "delayed_10s"):
+            value = getattr(link, name)
+            if value:
+                totals[name] = totals.get(name, 0) + value
+        if isinstance(link, Sender):
+            totals["dropped_presettled"] = totals.get("dropped_presettled", 0) + link.dropped_presettled
+        connection = link.connection
+        if link.kind is LinkKind.CONTROL:
+            if connection.control_out is link:
+                connection.control_out = None
+            if connection.control_in is link:
+                connection.control_in = None
+            if not connection.is_closed:
+                self.control.on_link_lost(connection)
+
+    def on_own_link_answered(self, link: Receiver | Sender) -> None:
+        """The peer has answered an attach of ours that is not the protocol's (auto-links, edge links)."""
+
+    def on_producer_added(self, address: Address, receiver: Receiver) -> None:
+        """A client has attached a sender to an address."""
+
+    def on_consumer_added(self, address: Address, sender: Sender) -> None:
+        """A client has attached a receiver to an address."""
+
+    def _on_local_change(self, address: Address) -> None:
+        if self.is_interior:
+            self.control.on_local_change(address)
+
+    def _on_reachable(self, address: Address) -> None:
+        """An address has become reachable, or has ceased to be: producers get their credit (section 7.8)."""
+        if address.is_reachable:
+            for receiver in address.producers:
+                receiver.connection.give_initial_credit(receiver)
+
+    def scrub_later(self, connection: Connection) -> None:
+        """Look in a while whether a connection keeps more idle streaming links than it should."""
+        if len(connection.idle_streams) <= SCRUB_KEPT and len(connection.idle_private_streams) <= SCRUB_KEPT:
+            return
+        if connection not in self._scrubbing:
+            self._scrubbing[connection] = self.reactor.call_later(SCRUB_INTERVAL_S, lambda: self._scrub(connection))
+
+    def _scrub(self, connection: Connection) -> None:
+        self._scrubbing.pop(connection, None)
+        if not connection.is_closed and connection.scrub(SCRUB_KEPT, SCRUB_AT_ONCE):
+            self.scrub_later(connection)
+
+

@@ -1,0 +1,346 @@
+"""The address table: who consumes what, here and elsewhere.
+
+Layer: 3. Source: router protocol, sections 3.2, 3.4, 5.6 and 7.1. Keys are a class character and a rest (`Mfoo`). The
+table changes rarely and is read for each delivery: what a delivery needs is kept ready on the `Address`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from vanrouter.core.connection import Connection
+    from vanrouter.core.links import Receiver, Sender
+
+
+class Treatment(IntEnum):
+    """How an address chooses among its destinations; the numbers travel in MAUs (section 5.6)."""
+
+    FLOOD = 0
+    MULTICAST = 1
+    CLOSEST = 2
+    BALANCED = 3
+    UNAVAILABLE = 4
+    EVEN = 5
+    """An addition (extensions): fewest deliveries in proportion to weight; reads as balanced elsewhere."""
+
+
+class Node:
+    """Another router, as far as forwarding is concerned."""
+
+    __slots__ = ("connection", "cost", "is_neighbour", "next_hop", "router_id")
+
+    def __init__(self, router_id: str) -> None:
+        self.router_id = router_id
+        self.next_hop = ""
+        self.connection: Connection | None = None
+        """Connection to the next hop; None while there is no way."""
+        self.cost = 1
+        self.is_neighbour = False
+
+
+class LocalService(Protocol):
+    """An in-process destination."""
+
+    is_stream: bool
+    """Takes streams of octets; otherwise whole messages."""
+    open_count: int
+    """Deliveries in progress, for balancing."""
+    capacity: int
+
+
+class Watch:
+    """Tells somebody whether an address can be reached. Cancel with `cancel()`."""
+
+    __slots__ = ("_address", "_table", "callback", "state")
+
+    def __init__(self, table: AddressTable, address: Address, callback: Callable[[bool], object]) -> None:
+        self._table = table
+        self._address = address
+        self.callback = callback
+        self.state = address.is_reachable
+
+    def cancel(self) -> None:
+        """Watch no longer."""
+        if self in self._address.watches:
+            self._address.watches.remove(self)
+            self._table.drop_if_unused(self._address)
+
+
+class Address:
+    """One address with its producers and destinations."""
+
+    __slots__ = (
+        "consumers",
+        "deliveries_egress",
+        "deliveries_from_container",
+        "deliveries_ingress",
+        "deliveries_to_container",
+        "deliveries_transit",
+        "generation",
+        "hint",
+        "is_internal",
+        "key",
+        "outstanding",
+        "permanent",
+        "priority",
+        "producers",
+        "remotes",
+        "rotation",
+        "services",
+        "sole",
+        "tracked",
+        "treatment",
+        "watches",
+    )
+
+    def __init__(self, key: str, treatment: Treatment, priority: int | None) -> None:
+        self.key = key
+        self.treatment = treatment
+        self.priority = priority
+        """Configured priority, or None: the message's own."""
+        self.hint = treatment
+        self.permanent = False
+        self.is_internal = False
+        """Never announced to other routers."""
+        self.consumers: list[Sender] = []
+        self.services: list[LocalService] = []
+        self.remotes: dict[str, Node] = {}
+        self.producers: dict[Receiver, None] = {}
+        self.watches: list[Watch] = []
+        self.outstanding: dict[Connection, int] = {}
+        """Unsettled deliveries of this address sent to each neighbour (balanced, section 7.3)."""
+        self.rotation = 0
+        self.generation = 0
+        """Changes with each change of the destinations; what caches a choice compares it."""
+        self.sole: Sender | None = None
+        """The one destination, when there is exactly one and it is a consumer's link for which no rule has to be asked."""
+        self.deliveries_ingress = 0
+        self.deliveries_egress = 0
+        self.deliveries_transit = 0
+        self.deliveries_to_container = 0
+        self.deliveries_from_container = 0
+        self.tracked = 0
+
+    @property
+    def is_reachable(self) -> bool:
+        """Something consumes it, here or at a known router."""
+        return bool(self.consumers or self.services or self.remotes)
+
+    @property
+    def has_local_destination(self) -> bool:
+        """Something here consumes it: what is announced to other routers."""
+        return bool(self.consumers or self.services)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddressRule:
+    """A configured prefix or pattern (management.md section 8, router.config.address)."""
+
+    pattern: str
+    treatment: Treatment
+    priority: int | None = None
+
+
+_SEPARATORS = re.compile(r"[./]")
+_MAX_CACHED_MATCHES = 10_000
+
+
+class AddressRules:
+    """The configured patterns. Tokens are parted by `.` or `/`; `*` is one token, `#` any number; exact beats `*` beats `#`."""
+
+    def __init__(self, default: Treatment) -> None:
+        self.default = default
+        self._rules: dict[str, AddressRule] = {}
+        self._tree: dict[str, Any] = {}
+        self._matches: dict[str, AddressRule | None] = {}
+
+    def __contains__(self, pattern: str) -> bool:
+        return self._normal(pattern) in self._rules
+
+    @staticmethod
+    def _normal(pattern: str) -> str:
+        return "/".join(_SEPARATORS.split(pattern.strip("./")))
+
+    def add(self, rule: AddressRule) -> None:
+        """Add a rule; one of the same pattern is replaced."""
+        self._rules[self._normal(rule.pattern)] = rule
+        self._rebuild()
+
+    def remove(self, pattern: str) -> None:
+        """Remove the rule of that pattern."""
+        self._rules.pop(self._normal(pattern), None)
+        self._rebuild()
+
+    def _rebuild(self) -> None:
+        self._tree = {}
+        self._matches.clear()
+        for pattern, rule in self._rules.items():
+            node = self._tree
+            for token in pattern.split("/"):
+                node = node.setdefault(token, {})
+            node[""] = rule
+
+    def match(self, path: str) -> AddressRule | None:
+        """Return the most specific rule for a path."""
+        if not self._rules:
+            return None
+        if path not in self._matches:
+            if len(self._matches) >= _MAX_CACHED_MATCHES:
+                self._matches.clear()
+            self._matches[path] = self._find(self._tree, _SEPARATORS.split(path), 0)
+        return self._matches[path]
+
+    def _find(self, node: dict[str, Any], tokens: list[str], at: int) -> AddressRule | None:
+        if at == len(tokens):
+            rule = node.get("")
+            if rule is None and "#" in node:
+                rule = self._find(node["#"], tokens, at)
+            return rule if isinstance(rule, AddressRule) else None
+        token = tokens[at]
+        if token and token in node:
+            found = self._find(node[token], tokens, at + 1)
+            if found is not None:
+                return found
+        if "*" in node:
+            found = self._find(node["*"], tokens, at + 1)
+            if found is not None:
+                return found
+        if "#" in node:
+            for skipped in range(at, len(tokens) + 1):
+                found = self._find(node["#"], tokens, skipped)
+                if found is not None:
+                    return found
+        return None
+
+
+class AddressTable:
+    """All addresses that somebody here or elsewhere has to do with."""
+
+    def __init__(self, default: Treatment, on_local_change: Callable[[Address], object]) -> None:
+        """`on_local_change` is told when an address begins or ceases to have a local destination."""
+        self.addresses: dict[str, Address] = {}
+        self.rules = AddressRules(default)
+        self.on_reachable: Callable[[Address], object] = lambda address: None
+        """Told when an address becomes reachable, and when it ceases to be."""
+        self._on_local_change = on_local_change
+
+    def get(self, key: str) -> Address | None:
+        """Return the address of that key, if it exists."""
+        return self.addresses.get(key)
+
+    def ensure(self, key: str, hint: int | None = None) -> Address:
+        """Return the address of that key, made if need be. `hint` is the treatment that another router announced."""
+        address = self.addresses.get(key)
+        if address is None:
+            treatment, priority = self.treatment_of(key, hint)
+            address = self.addresses[key] = Address(key, treatment, priority)
+        return address
+
+    def treatment_of(self, key: str, hint: int | None = None) -> tuple[Treatment, int | None]:
+        """Return treatment and priority for a new address (sections 3.4 and 5.6)."""
+        if key[0] == "M":
+            rule = self.rules.match(key[1:])
+            if rule is not None:
+                return rule.treatment, rule.priority
+            if hint is not None and Treatment.FLOOD <= hint <= Treatment.UNAVAILABLE:
+                return Treatment(hint), None
+            if hint is not None and self.rules.default == Treatment.UNAVAILABLE:
+                return Treatment.BALANCED, None
+            return self.rules.default, None
+        if key[0] == "T":
+            return Treatment.MULTICAST, None
+        if key[0] == "R":
+            return Treatment.CLOSEST, None
+        return Treatment.BALANCED, None
+
+    def changed(self, address: Address, was_reachable: bool, was_local: bool) -> None:
+        """Bring what is derived up to date after a change of destinations, and tell who waits for it."""
+        address.generation += 1
+        only = (
+            address.consumers[0]
+            if len(address.consumers) == 1 and not address.services and not address.remotes
+            else None
+        )
+        if only is not None and (only.connection.has_echo_rules or address.treatment == Treatment.UNAVAILABLE):
+            only = None
+        address.sole = only
+        is_local = address.has_local_destination
+        if was_local != is_local and not address.is_internal:
+            self._on_local_change(address)
+        is_reachable = address.is_reachable
+        if was_reachable != is_reachable:
+            self.on_reachable(address)
+            for watch in tuple(address.watches):
+                watch.state = is_reachable
+                watch.callback(is_reachable)
+            self.drop_if_unused(address)
+
+    def add_consumer(self, address: Address, sender: Sender) -> None:
+        """A link here consumes the address."""
+        before = address.is_reachable, address.has_local_destination
+        address.consumers.append(sender)
+        self.changed(address, *before)
+
+    def remove_consumer(self, address: Address, sender: Sender) -> None:
+        """That link is gone."""
+        if sender in address.consumers:
+            before = address.is_reachable, address.has_local_destination
+            address.consumers.remove(sender)
+            self.changed(address, *before)
+        self.drop_if_unused(address)
+
+    def add_service(self, address: Address, service: LocalService) -> None:
+        """Something in this process consumes the address."""
+        before = address.is_reachable, address.has_local_destination
+        address.services.append(service)
+        self.changed(address, *before)
+
+    def remove_service(self, address: Address, service: LocalService) -> None:
+        """That service is gone."""
+        if service in address.services:
+            before = address.is_reachable, address.has_local_destination
+            address.services.remove(service)
+            self.changed(address, *before)
+        self.drop_if_unused(address)
+
+    def bind_remote(self, address: Address, node: Node) -> None:
+        """Another router has consumers of the address."""
+        if node.router_id not in address.remotes:
+            before = address.is_reachable, address.has_local_destination
+            address.remotes[node.router_id] = node
+            self.changed(address, *before)
+
+    def unbind_remote(self, address: Address, router_id: str) -> None:
+        """It has none any more."""
+        if router_id in address.remotes:
+            before = address.is_reachable, address.has_local_destination
+            del address.remotes[router_id]
+            self.changed(address, *before)
+        self.drop_if_unused(address)
+
+    def watch(self, address: Address, callback: Callable[[bool], object]) -> Watch:
+        """Call `callback` with the present state at once and whenever it changes."""
+        watch = Watch(self, address, callback)
+        address.watches.append(watch)
+        callback(watch.state)
+        return watch
+
+    def drop_if_unused(self, address: Address) -> None:
+        """Forget an address that nobody has to do with any more."""
+        if (
+            not address.permanent
+            and not address.is_reachable
+            and not address.producers
+            and not address.watches
+            and self.addresses.get(address.key) is address
+        ):
+            del self.addresses[address.key]
+            address.generation += 1
+
+    def __iter__(self) -> Iterable[Address]:
+        return iter(self.addresses.values())

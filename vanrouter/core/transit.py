@@ -1,0 +1,555 @@
+"""Deliveries that come in pieces: waiting for their beginning, passing through, being thrown away.
+
+Layer: 3. Source: router protocol, sections 2.5, 7.5 and 7.9. A delivery is read as it comes and sent as it is read; it
+is never held whole once it has been routed. Reading pauses while the way on is blocked, except for streams that bring
+a window of their own (annotation flag 0x04): those are always drained, because their link shares its session.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from vanrouter.core.buffer import BUFFER_BYTES, POINTER, VIEW, new_delivery
+from vanrouter.core.endpoints import Inlet
+from vanrouter.core.fanout import StreamFanout, multicast_targets
+from vanrouter.core.incoming import Incoming
+from vanrouter.core.links import LinkKind, Receiver, Sender
+from vanrouter.core.settlement import TERMINAL, copy_outcome, grant, set_outcome
+from vanrouter.core.stream import ACCEPTED, MODIFIED, REJECTED, RELEASED, parse_stream_head
+from vanrouter.core.table import Address, LocalService, Node, Treatment
+from vanrouter.core.treatment import Destination, choose
+from vanrouter.engine import proton
+from vanrouter.engine.annotations import STREAMING, UNLIMITED, Annotations, originated
+from vanrouter.engine.annotations import parse as parse_annotations
+from vanrouter.engine.messages import scan
+from vanrouter.engine.proton import (
+    delivery_partial,
+    delivery_pending,
+    delivery_remote_state,
+    delivery_settle,
+    delivery_settled,
+    link_advance,
+    link_recv,
+    link_send,
+)
+from vanrouter.engine.values import NEED_MORE
+from vanrouter.errors import PeerError
+
+if TYPE_CHECKING:
+    from vanrouter.core.forwarder import Forwarder
+
+STREAMING_BYTES = 64 * 4072
+"""An incomplete delivery is routed when so much of it has come (section 2.5)."""
+
+HEAD_BYTES = 1 << 20
+"""A delivery whose sections in front of the body are longer is refused."""
+
+MAX_SERVICE_MESSAGE_BYTES = 16 << 20
+"""A message for a service of this process is held whole; a longer one is refused."""
+
+UNSENT_BYTES = 256 * 1024
+"""Octets of one delivery that may wait in the engine before reading pauses (section 7.9)."""
+
+
+class Pending:
+    """An incomplete delivery that cannot be routed yet: its beginning is kept."""
+
+    __slots__ = ("_content", "_forwarder", "_pn", "_receiver")
+
+    def __init__(self, forwarder: Forwarder, receiver: Receiver, pn: Any) -> None:
+        self._forwarder = forwarder
+        self._receiver = receiver
+        self._pn = pn
+        self._content = b""
+        receiver.current = self
+        receiver.deliveries += 1
+
+    def first(self, size: int) -> None:
+        """Look at what is in the shared buffer."""
+        self._content = bytes(VIEW[:size])
+        self._consider()
+
+    def more(self) -> None:
+        """Read what has come and see whether it is enough."""
+        size = link_recv(self._receiver.pn, POINTER, BUFFER_BYTES)
+        if size > 0:
+            self._content += VIEW[:size]
+            self._consider()
+        elif size == proton.EOS:
+            self._consider()
+        elif size < 0:
+            self._drop()
+
+    def _drop(self) -> None:
+        """Aborted before anything was sent on: nothing is sent (section 7.5)."""
+        receiver = self._receiver
+        receiver.current = None
+        link_advance(receiver.pn)
+        delivery_settle(self._pn)
+        grant(receiver)
+        self._forwarder.next_delivery(receiver)
+
+    def on_link_lost(self) -> None:
+        """Nothing was sent on."""
+        self._receiver.current = None
+
+    def _consider(self) -> None:
+        receiver, content = self._receiver, self._content
+        has_more = bool(delivery_pending(self._pn))
+        is_complete = not has_more and not delivery_partial(self._pn)
+        if is_complete:
+            receiver.current = None
+            link_advance(receiver.pn)
+        try:
+            begun = self._begin(receiver, content, is_complete)
+        except PeerError as error:
+            begun = True
+            self._refuse((error.condition, error.description), is_complete=is_complete)
+        if not begun:
+            if is_complete or len(content) > HEAD_BYTES:
+                self._refuse(("amqp:decode-error", "invalid message format"), is_complete=is_complete)
+            elif has_more:
+                self.more()
+        if is_complete:
+            self._forwarder.next_delivery(receiver)
+
+    def _refuse(self, error: tuple[str, str], *, is_complete: bool) -> None:
+        self._forwarder.discard(self._receiver, self._pn, REJECTED, error, is_complete=is_complete)
+
+    def _begin(self, receiver: Receiver, content: bytes, is_complete: bool) -> bool:
+        annotations: Annotations | Any = originated(receiver.flags)
+        start = 0
+        if receiver.carries_annotations:
+            annotations = parse_annotations(content, 0, len(content))
+            if annotations is NEED_MORE:
+                return False
+            start = annotations.length
+        elif len(content) > 1 and content[1] == 0x80:
+            found = parse_annotations(content, 0, len(content))
+            if found is NEED_MORE:
+                return False
+            start = found.length
+        if not (is_complete or annotations.flags & STREAMING or len(content) >= STREAMING_BYTES):
+            return False
+        address = receiver.address
+        forwarder = self._forwarder
+        if address is None:
+            to = annotations.to_override
+            if to is None:
+                scanned = scan(content, start, len(content), True)
+                if scanned is NEED_MORE:
+                    return False
+                to = scanned[1]
+            if to is None:
+                raise PeerError("amqp:precondition-failed", "Routing failure: no address present")
+            address = forwarder.router.address_for(to)
+            if len(annotations.trace) > forwarder.router.radius + 1:
+                address = None
+        begin_routed(
+            forwarder, receiver, self._pn, content, annotations, start, address, None, is_complete=is_complete
+        )
+        return True
+
+
+def begin_routed(
+    forwarder: Forwarder,
+    receiver: Receiver,
+    pn: Any,
+    content: bytes,
+    annotations: Annotations,
+    start: int,
+    address: Address | None,
+    service: LocalService | None,
+    *,
+    is_complete: bool,
+) -> None:
+    """Send the beginning of a delivery on its way; what follows goes after it.
+
+    Args:
+        content: all octets so far; the message begins at `start`.
+        address: None when nobody has to do with it.
+        service: the destination, when it has been chosen already.
+        is_complete: all octets are in `content`.
+    """
+    router = forwarder.router
+    if address is None or address.treatment == Treatment.UNAVAILABLE or router.is_control_key(address.key):
+        forwarder.discard(receiver, pn, RELEASED, is_complete=is_complete)
+        return
+    if address.treatment <= Treatment.MULTICAST:
+        targets = multicast_targets(router, address, annotations, receiver.connection)
+        if not targets.count:
+            forwarder.discard(receiver, pn, RELEASED, is_complete=is_complete)
+            return
+        senders = [stream_link(sender) for sender in targets.senders(content[start:])]
+        fanout = StreamFanout(forwarder, receiver, pn, senders, is_complete=is_complete)
+        fanout.begin(content[start:], annotations, receiver.target_text)
+        return
+    destination: Destination | None = service or choose(address, annotations, receiver.connection, router.is_valid_origin)
+    if destination is None:
+        forwarder.discard(receiver, pn, RELEASED, is_complete=is_complete)
+    elif not isinstance(destination, (Sender, Node)):
+        begin_at_service(
+            forwarder, receiver, pn, content, annotations, start, destination, is_complete=is_complete
+        )
+    else:
+        scanned = scan(content, start, len(content), False)
+        priority = 4 if scanned is NEED_MORE else scanned[0]
+        sender = forwarder.sender_for(destination, address, priority)
+        if sender is None:
+            forwarder.discard(receiver, pn, RELEASED, is_complete=is_complete)
+            return
+        if not is_complete:
+            link = stream_link(sender, owns_window=bool(annotations.flags & UNLIMITED))
+        else:
+            link = sender
+        moved_from = None if link is sender or sender.kind is not LinkKind.ENDPOINT else sender
+        transit = Transit(forwarder, receiver, pn, link, moved_from, is_complete=is_complete)
+        if type(destination) is Node and destination.connection is not None and not delivery_settled(pn):
+            transit.hold_outstanding(address, destination.connection)
+        transit.begin(content, start, annotations)
+
+
+def stream_link(sender: Sender, *, owns_window: bool = False) -> Sender:
+    """Return the link on which a stream for the destination of `sender` goes (section 2.5)."""
+    connection = sender.connection
+    if sender.kind is LinkKind.DATA or connection.offers_streaming_links:
+        return connection.trunk().acquire_stream_link(owns_window=owns_window)
+    return sender
+
+
+def begin_at_service(
+    forwarder: Forwarder,
+    receiver: Receiver,
+    pn: Any,
+    content: bytes,
+    annotations: Annotations,
+    start: int,
+    service: LocalService,
+    *,
+    is_complete: bool,
+) -> None:
+    """Give the beginning of a delivery to a service of this process."""
+    if not service.is_stream:
+        Collected(forwarder, receiver, pn, annotations, service, is_complete=is_complete).begin(content[start:])
+        return
+    try:
+        parsed = parse_stream_head(content, start, len(content), annotations)
+    except PeerError as error:
+        forwarder.discard(receiver, pn, REJECTED, (error.condition, error.description), is_complete=is_complete)
+        return
+    if parsed is not NEED_MORE:
+        head, offset = parsed
+        Inlet(forwarder, receiver, pn, is_complete=is_complete).begin(service, head, content[offset:])
+    elif is_complete:
+        forwarder.discard(receiver, pn, REJECTED, ("amqp:decode-error", "invalid message format"), is_complete=True)
+    else:
+        StreamBeginning(forwarder, receiver, pn, content, annotations, start, service).more()
+
+
+class StreamBeginning(Incoming):
+    """A stream for a service here whose header has not come whole yet."""
+
+    __slots__ = ("_annotations", "_content", "_service", "_start")
+
+    def __init__(
+        self,
+        forwarder: Forwarder,
+        receiver: Receiver,
+        pn: Any,
+        content: bytes,
+        annotations: Annotations,
+        start: int,
+        service: LocalService,
+    ) -> None:
+        super().__init__(forwarder, receiver, pn)
+        self._content = content
+        self._annotations = annotations
+        self._start = start
+        self._service = service
+
+    def octets(self, count: int) -> bool:
+        """Look again whether the header is there."""
+        self._content += VIEW[:count]
+        if len(self._content) > HEAD_BYTES:
+            self.forwarder.discard(self.receiver, self.pn, REJECTED, ("amqp:decode-error", "header too long"))
+            return False
+        begin_at_service(
+            self.forwarder,
+            self.receiver,
+            self.pn,
+            self._content,
+            self._annotations,
+            self._start,
+            self._service,
+            is_complete=False,
+        )
+        return False
+
+    def ended(self) -> None:
+        """The stream ended inside its header."""
+        self.forwarder.discard(self.receiver, self.pn, REJECTED, ("amqp:decode-error", "invalid message format"))
+
+    def lost(self) -> None:
+        """Nobody was told of it yet."""
+
+
+class Collected(Incoming):
+    """A message for a service of this process, read whole."""
+
+    __slots__ = ("_annotations", "_content", "_service")
+
+    def __init__(
+        self,
+        forwarder: Forwarder,
+        receiver: Receiver,
+        pn: Any,
+        annotations: Annotations,
+        service: LocalService,
+        *,
+        is_complete: bool,
+    ) -> None:
+        super().__init__(forwarder, receiver, pn, is_complete=is_complete)
+        self._annotations = annotations
+        self._service = service
+        self._content = bytearray()
+
+    def begin(self, content: bytes) -> None:
+        """Take what has come so far."""
+        self._content += content
+        if self.is_complete:
+            self.end()
+        else:
+            self.more()
+
+    def octets(self, count: int) -> bool:
+        """Keep them, up to the bound."""
+        self._content += VIEW[:count]
+        if len(self._content) > MAX_SERVICE_MESSAGE_BYTES:
+            error = ("amqp:link:message-size-exceeded", f"longer than {MAX_SERVICE_MESSAGE_BYTES} octets")
+            self.forwarder.discard(self.receiver, self.pn, REJECTED, error)
+            return False
+        return True
+
+    def ended(self) -> None:
+        """It is whole: hand it over."""
+        self.report(ACCEPTED, settled=True)
+        self._service.on_message(self._annotations, bytes(self._content), self.receiver)
+
+    def lost(self) -> None:
+        """Nobody was told of it yet."""
+
+
+class Discard(Incoming):
+    """The rest of a delivery that is refused: read, thrown away, and answered at its end."""
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        forwarder: Forwarder,
+        receiver: Receiver,
+        pn: Any,
+        state: int,
+        error: tuple[str, str] | None,
+        *,
+        is_complete: bool,
+    ) -> None:
+        super().__init__(forwarder, receiver, pn, is_complete=is_complete)
+        if not delivery_settled(pn):
+            set_outcome(pn, state, error)
+            forwarder.dirty.add(receiver.connection.engine)
+        self.final = state
+        self.wants_settlement = True
+
+    def octets(self, count: int) -> bool:
+        """Throw them away."""
+        return True
+
+    def ended(self) -> None:
+        """Nothing more to do: the outcome is known."""
+
+    def lost(self) -> None:
+        """Nobody else has to do with it."""
+
+
+class Transit(Incoming):
+    """A delivery that is read from one link and sent on another as it comes."""
+
+    __slots__ = ("_address", "_bounded", "_hop", "_moved_from", "_paused", "pn_out", "sender")
+
+    def __init__(
+        self,
+        forwarder: Forwarder,
+        receiver: Receiver,
+        pn: Any,
+        sender: Sender,
+        moved_from: Sender | None,
+        *,
+        is_complete: bool,
+    ) -> None:
+        super().__init__(forwarder, receiver, pn, is_complete=is_complete)
+        self.sender = sender
+        self.pn_out: Any = None
+        self._moved_from = moved_from
+        if moved_from is not None:
+            moved_from.moved_streams += 1
+        self._bounded = True
+        self._paused = False
+        self._address: Address | None = None
+        self._hop: Any = None
+
+    def hold_outstanding(self, address: Address, hop: Any) -> None:
+        """Count as one outstanding delivery towards a neighbour until settled (section 7.3)."""
+        self._address, self._hop = address, hop
+        address.outstanding[hop] = address.outstanding.get(hop, 0) + 1
+
+    def begin(self, content: bytes, start: int, annotations: Annotations) -> None:
+        """Send the first octets, or wait for the link if another delivery occupies it."""
+        self._bounded = not annotations.flags & UNLIMITED
+        sender = self.sender
+        sender.deliveries += 1
+        section = b""
+        if sender.carries_annotations:
+            section = sender.connection.section(annotations, self.receiver.target_text)
+        first = section + (content[start:] if start else content)
+        if sender.busy is not None or sender.queue:
+            self.forwarder.wait_for_link(self, sender, first)
+            self._paused = True
+            return
+        self.start(first)
+
+    def start(self, first: bytes) -> None:
+        """The link is free: begin the outgoing delivery."""
+        self._paused = False
+        sender = self.sender
+        sender.busy = self
+        sender.ready = False
+        self.pn_out = new_delivery(sender.pn)
+        sender.connection.outgoing[self.pn_out] = self
+        sender.unsettled += 1
+        link_send(sender.pn, first, len(first))
+        self.forwarder.dirty.add(sender.connection.engine)
+        if self.is_complete:
+            self.end()
+        else:
+            super().more()
+
+    def octets(self, count: int) -> bool:
+        """Pass octets on."""
+        pn = self.pn_out
+        if pn is None:
+            return not self._paused
+        sender = self.sender
+        link_send(sender.pn, POINTER, count)
+        self.forwarder.dirty.add(sender.connection.engine)
+        if self._bounded and delivery_pending(pn) >= UNSENT_BYTES:
+            self._paused = True
+            sender.connection.paused.append(self)
+            return False
+        return True
+
+    def more(self) -> None:
+        """Read on, unless the way on is blocked."""
+        if not self._paused:
+            super().more()
+
+    def resume(self) -> bool:
+        """The outgoing connection has written something; True when reading goes on."""
+        if self.pn_out is not None and delivery_pending(self.pn_out) >= UNSENT_BYTES // 2:
+            return False
+        self._paused = False
+        if not self.is_complete:
+            super().more()
+        return True
+
+    def ended(self) -> None:
+        """All octets have come: the outgoing delivery ends as well."""
+        pn = self.pn_out
+        if pn is None:
+            return
+        if delivery_settled(self.pn):
+            delivery_settle(pn)
+            self._forget_out()
+        else:
+            link_advance(self.sender.pn)
+        self._free_link()
+        self.forwarder.dirty.add(self.sender.connection.engine)
+
+    def _free_link(self) -> None:
+        sender = self.sender
+        if sender.busy is self:
+            sender.busy = None
+            self.forwarder.link_freed(sender)
+
+    def _forget_out(self) -> None:
+        pn, self.pn_out = self.pn_out, None
+        if pn is not None:
+            self.sender.connection.outgoing.pop(pn, None)
+            self.sender.unsettled -= 1
+        if self._moved_from is not None:
+            self._moved_from.moved_streams -= 1
+            self._moved_from = None
+        if self._hop is not None and self._address is not None:
+            left = self._address.outstanding.get(self._hop, 0) - 1
+            if left > 0:
+                self._address.outstanding[self._hop] = left
+            else:
+                self._address.outstanding.pop(self._hop, None)
+            self._hop = None
+
+    def on_update(self, pn: Any) -> None:
+        """The consumer's side has said something."""
+        state = delivery_remote_state(pn)
+        settled = delivery_settled(pn)
+        if state and not self.is_settled:
+            copy_outcome(pn, self.pn, state)
+            proton.delivery_update(self.pn, state)
+            self.forwarder.dirty.add(self.receiver.connection.engine)
+        if settled:
+            delivery_settle(pn)  # ends it when it is not complete; what still comes in is thrown away
+            self._forget_out()
+            self._paused = False
+            self._free_link()
+            self.forwarder.dirty.add(self.sender.connection.engine)
+            self.settle(state)
+            if not self.is_complete:
+                super().more()
+        elif state in TERMINAL:
+            self.final = state
+
+    def on_producer_update(self) -> None:
+        """The producer may have settled a complete delivery early."""
+        if delivery_settled(self.pn):
+            pn = self.pn_out
+            if pn is not None:
+                delivery_settle(pn)
+                self._forget_out()
+                self.forwarder.dirty.add(self.sender.connection.engine)
+            self.settle(0)
+
+    def lost(self) -> None:
+        """What comes in broke off: so does what goes out (section 7.5)."""
+        pn = self.pn_out
+        self._paused = False
+        if pn is not None:
+            if self.is_complete:
+                set_outcome(pn, MODIFIED)
+                delivery_settle(pn)
+            else:
+                proton.delivery_abort(pn)
+            self._forget_out()
+            self._free_link()
+            self.forwarder.dirty.add(self.sender.connection.engine)
+        else:
+            self.forwarder.cancel_wait(self, self.sender)
+
+    def on_sender_lost(self, sent: bool) -> None:
+        """The link it goes out on is gone."""
+        self._forget_out()
+        self._paused = False
+        if not self.is_settled:
+            set_outcome(self.pn, MODIFIED if sent else RELEASED)
+            self.forwarder.dirty.add(self.receiver.connection.engine)
+        self.settle(MODIFIED if sent else RELEASED)
+        if not self.is_complete:
+            super().more()

@@ -1,0 +1,137 @@
+"""The choice of a destination for one delivery: closest and balanced (router protocol, sections 7.2 and 7.3).
+
+Layer: 3. Nothing is changed here but the rotation among equals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING
+
+from vanrouter.core.links import Sender
+from vanrouter.core.table import Address, LocalService, Node, Treatment
+from vanrouter.engine.annotations import Annotations
+
+if TYPE_CHECKING:
+    from vanrouter.core.connection import Connection
+
+Destination = Sender | LocalService | Node
+
+HOP_CAPACITY = 250
+"""Outstanding deliveries of an address towards one neighbour from which on another destination is preferred."""
+
+IsValidOrigin = Callable[[str, str | None], bool]
+
+
+def is_echo(sender: Sender, came_from: Connection | None, mesh: str | None) -> bool:
+    """Tell whether the echo rules forbid this consumer (router protocol, section 9.5)."""
+    connection = sender.connection
+    if sender.excluded:
+        return True
+    if came_from is None:
+        return False
+    if connection is came_from and connection.is_edge:
+        return True
+    return mesh is not None and connection.mesh_id == mesh
+
+
+def choose(
+    address: Address,
+    annotations: Annotations,
+    came_from: Connection | None,
+    is_valid_origin: IsValidOrigin,
+    tried: Collection[object] = (),
+) -> Destination | None:
+    """Return where a delivery of an anycast address goes, or None when there is nowhere.
+
+    Args:
+        address: the address.
+        annotations: what came with the message.
+        came_from: connection it came in on; None when it began here.
+        is_valid_origin: may a message of that ingress be forwarded towards that router.
+        tried: destinations and neighbour connections that have released this delivery already.
+    """
+    if address.treatment == Treatment.CLOSEST:
+        return _closest(address, annotations, came_from, is_valid_origin, tried)
+    return _balanced(address, annotations, came_from, is_valid_origin, tried)
+
+
+def usable_nodes(
+    address: Address, annotations: Annotations, is_valid_origin: IsValidOrigin, tried: Collection[object]
+) -> list[Node]:
+    """Return the remote destinations that this delivery may be sent towards."""
+    ingress = annotations.ingress
+    return [
+        node
+        for node in address.remotes.values()
+        if node.connection is not None
+        and node.connection not in tried
+        and (ingress is None or is_valid_origin(node.router_id, ingress))
+    ]
+
+
+def _closest(
+    address: Address,
+    annotations: Annotations,
+    came_from: Connection | None,
+    is_valid_origin: IsValidOrigin,
+    tried: Collection[object],
+) -> Destination | None:
+    for group in (address.services, address.consumers):
+        for index, candidate in enumerate(group):
+            if candidate in tried or (isinstance(candidate, Sender) and is_echo(candidate, came_from, annotations.mesh)):
+                continue
+            if len(group) > 1:
+                group.append(group.pop(index))  # type: ignore[arg-type]  # the element just taken from the same list
+            return candidate
+    nodes = usable_nodes(address, annotations, is_valid_origin, tried)
+    if not nodes:
+        return None
+    lowest = min(node.cost for node in nodes)
+    nearest = [node for node in nodes if node.cost == lowest]
+    address.rotation += 1
+    return nearest[address.rotation % len(nearest)]
+
+
+def _balanced(
+    address: Address,
+    annotations: Annotations,
+    came_from: Connection | None,
+    is_valid_origin: IsValidOrigin,
+    tried: Collection[object],
+) -> Destination | None:
+    best: Destination | None = None
+    best_rank = (2, 0)
+    consumers = address.consumers
+    for index, sender in enumerate(consumers):
+        if sender in tried or is_echo(sender, came_from, annotations.mesh):
+            continue
+        value = len(sender.queue) + sender.unsettled + sender.moved_streams
+        if value == 0:
+            if len(consumers) > 1:
+                consumers.append(consumers.pop(index))
+            return sender
+        rank = (0 if sender.capacity > value else 1, value)
+        if rank < best_rank:
+            best, best_rank = sender, rank
+    services = address.services
+    for index, service in enumerate(services):
+        if service in tried:
+            continue
+        value = service.open_count
+        if value == 0 and best is None:
+            if len(services) > 1:
+                services.append(services.pop(index))
+            return service
+        rank = (0 if service.capacity > value else 1, value)
+        if rank < best_rank:
+            best, best_rank = service, rank
+    if address.remotes:
+        outstanding = address.outstanding
+        for node in usable_nodes(address, annotations, is_valid_origin, tried):
+            assert node.connection is not None
+            value = outstanding.get(node.connection, 0)
+            rank = (0 if value < HOP_CAPACITY else 1, value + node.cost)
+            if rank < best_rank:
+                best, best_rank = node, rank
+    return best
