@@ -24,7 +24,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "adaptors": (*BOTTOM, "core", "engine", "net", "mgmt.metrics", "adaptors.base"),
     "server": (*BOTTOM, "adaptors", "core", "engine", "net", "routing", "mgmt", "server"),
     "cli": (*BOTTOM, "mgmt.client", "mgmt.config", "cli"),
-    "cli.vanrouter": (*BOTTOM, "server", "mgmt.client", "mgmt.config", "cli"),
+    "cli.vanrouter": (*BOTTOM, "server", "mgmt.config", "mgmt.logs", "mgmt.options", "cli"),
     "__main__": ("cli",),
 }
 

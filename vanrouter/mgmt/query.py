@@ -29,9 +29,7 @@ class Views(Protocol):
     """The running router, read only."""
 
     def rows(self, entity_type: str) -> Iterable[Mapping[str, object]]:
-        """Return the rows of an operational type by its short name, in an order that stays: `name` and `identity` included,
-        `type` not.
-        """
+        """Return the rows of an operational type, by its short name, in a steady order; without `type`."""
 
     def live(self, entity: Entity) -> Mapping[str, object]:
         """Return what was observed of a configured entity, such as `operStatus`."""

@@ -87,7 +87,7 @@ def _role(entity_type: EntityType, attributes: Attributes, registry: Registry) -
         return
     if mode == "standalone":
         reason = "role='standalone' not allowed to connect to or accept connections from other routers."
-        raise _refusal(entity_type, "role", f"{reason} Set router.mode to interior or edge, or role to normal.")
+        raise _refusal(entity_type, "role", f"{reason} Set mode='interior' or 'edge' for router, or role: normal.")
     if role == "inter-router" and mode != "interior":
         raise _refusal(entity_type, "role", "role='inter-router' only allowed with router mode='interior'")
     if role == "edge" and mode == "edge" and entity_type.short == "listener":

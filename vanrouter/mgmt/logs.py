@@ -1,0 +1,312 @@
+"""The log, in the line format of the C router. Layer: 2. Only `cli/` and the server configure it.
+
+Source: management specification, sections 8 (`log`, `logStats`), 3 (GET-LOG) and 14. Modules of vanrouter log to the
+logger of their own name; one table says which module of the C router that is. Lines are formatted where they arise and
+written by a thread (`sinks.py`). Debug events cost nothing while their level is off, and are then not counted either.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import syslog
+import time
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import islice
+
+from vanrouter.errors import MisuseError
+from vanrouter.mgmt.entity_types import DEFAULT_LOG_MODULE, LOG_MODULES
+from vanrouter.mgmt.levels import LEVELS, parse_levels
+from vanrouter.mgmt.sinks import Line, Sink, Writer, open_sink
+
+MODULE_OF_LOGGER: dict[str, str] = {
+    "": "PYTHON",
+    "vanrouter": "ROUTER",
+    "vanrouter.adaptors": "ROUTER_CORE",
+    "vanrouter.adaptors.http": "HTTP_ADAPTOR",
+    "vanrouter.adaptors.port": "HTTP",
+    "vanrouter.adaptors.tcp": "TCP_ADAPTOR",
+    "vanrouter.cli": "ROUTER",
+    "vanrouter.connections": "CONN_MGR",
+    "vanrouter.container": "CONTAINER",
+    "vanrouter.core": "ROUTER_CORE",
+    "vanrouter.core.router": "ROUTER",
+    "vanrouter.core.watches": "ADDRESS_WATCH",
+    "vanrouter.engine": "SERVER",
+    "vanrouter.flow": "FLOW_LOG",
+    "vanrouter.http": "HTTP",
+    "vanrouter.message": "MESSAGE",
+    "vanrouter.mgmt": "AGENT",
+    "vanrouter.mgmt.policy": "POLICY",
+    "vanrouter.net": "SERVER",
+    "vanrouter.policy": "POLICY",
+    "vanrouter.protocol": "PROTOCOL",
+    "vanrouter.router": "ROUTER",
+    "vanrouter.routing": "ROUTER",
+    "vanrouter.routing.control": "ROUTER_LS",
+    "vanrouter.routing.linkstate": "ROUTER_LS",
+    "vanrouter.routing.mobile": "ROUTER_MA",
+    "vanrouter.routing.neighbours": "ROUTER_HELLO",
+    "vanrouter.routing.paths": "ROUTER_LS",
+    "vanrouter.server": "SERVER",
+    "vanrouter.tcp": "TCP_ADAPTOR",
+}
+"""From the beginning of a logger's name to the module that users of the C router know; the longest one decides."""
+
+MAX_TEXT_BYTES = 2047
+"""Octets of an event's text; what is longer is cut, as in the C router."""
+
+RING_EVENTS = 1000
+"""Events kept for GET-LOG."""
+
+TIME_FORMAT = "%Y-%m-%d %H:%M:%S.%%06lu %z"
+MICROSECONDS = "%06lu"
+"""What strftime leaves of `%%06lu`: where the microseconds go."""
+
+MAX_TIME_CHARACTERS = 100
+"""Longest time that a configured format may make."""
+
+_RANK_TO_PYTHON = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL)
+_PRIORITIES = (syslog.LOG_DEBUG, syslog.LOG_INFO, syslog.LOG_WARNING, syslog.LOG_ERR, syslog.LOG_CRIT)
+
+_CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), 127)} | {9: "\t", 10: "\\n", 13: "\\r"}
+"""A peer's text must not look like a line of its own."""
+
+_PASSWORD = re.compile(r"(?i)(\b\w*password[\"']?\s*[=:]\s*)(\"[^\"]*\"|'[^']*'|(?!Secret\()[^\s,;)}\]]+)")
+
+Settings = dict[str, object]
+"""The attributes of one `log` entity that have a value."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Output:
+    """What is in force for one module."""
+
+    levels: frozenset[str]
+    has_time: bool
+    has_source: bool
+    sink: Sink
+
+
+class Logs:
+    """The running log: created with the defaults, configured once the configuration is known.
+
+    One per process, since Python's loggers are. `start` is called by the constructor; `shutdown` undoes it.
+    """
+
+    def __init__(self) -> None:
+        self._settings: dict[str, Settings] = {module: {} for module in LOG_MODULES}
+        self._settings[DEFAULT_LOG_MODULE] = {"enable": "info+", "includeTimestamp": True, "outputFile": "stderr"}
+        self._sinks: dict[str, Sink] = {}
+        self._writer = Writer()
+        self._ring: deque[tuple[str, str, str, str, int, float]] = deque(maxlen=RING_EVENTS)
+        self._counts = {module: dict.fromkeys(LEVELS, 0) for module in LOG_MODULES}
+        self._hidden: list[str] = []
+        self._clock = _Clock(TIME_FORMAT, in_utc=False)
+        self._outputs: dict[str, _Output] = {}
+        self._modules: dict[str, str] = {}
+        self._apply(self._settings)
+        self._handler = _Handler(self)
+        self._former_level = logging.getLogger().level
+        logging.getLogger().addHandler(self._handler)
+
+    # --- configuration ---
+
+    def configure(self, logs: Iterable[Mapping[str, object]], router: Mapping[str, object]) -> None:
+        """Put the `log` sections and the time settings of the router in force.
+
+        Args:
+            logs: the attributes of the log entities.
+            router: the attributes of the router entity.
+
+        Raises:
+            ConfigError: a log file cannot be opened; nothing has changed then.
+            ValueError: a level is unknown; the schema's rules have refused that before.
+        """
+        settings = {module: dict(given) for module, given in self._settings.items()}
+        for entity in logs:
+            settings[str(entity["module"])].update(_settings(entity))
+        self._apply(settings)
+        pattern = router.get("timestampFormat")
+        self._clock = _Clock(
+            pattern if isinstance(pattern, str) and pattern else TIME_FORMAT,
+            in_utc=router.get("timestampsInUTC") is True,
+        )
+
+    def update(self, module: str, changes: Mapping[str, object]) -> None:
+        """Put changed attributes of one `log` entity in force.
+
+        Raises:
+            ConfigError, ValueError: as for `configure`.
+        """
+        if module not in self._settings:
+            raise MisuseError(f"no log module {module!r}")
+        settings = {name: dict(given) for name, given in self._settings.items()}
+        settings[module].update(_settings(changes))
+        self._apply(settings)
+
+    def hide(self, secret: str) -> None:
+        """Mask a text, such as a resolved password, in every later line."""
+        if len(secret) > 3 and secret not in self._hidden:
+            self._hidden.append(secret)
+
+    def drain(self) -> None:
+        """Wait until the lines so far have been written, for a short while."""
+        self._writer.drain()
+
+    def shutdown(self) -> None:
+        """Write what is queued and leave Python's loggers as they were."""
+        root = logging.getLogger()
+        root.removeHandler(self._handler)
+        root.setLevel(self._former_level)
+        for name in _loggers() - {""}:
+            logging.getLogger(name).setLevel(logging.NOTSET)
+        for sink in self._sinks.values():
+            self._writer.close_sink(sink)
+        self._writer.stop()
+
+    def _apply(self, settings: dict[str, Settings]) -> None:
+        default = settings[DEFAULT_LOG_MODULE]
+        opened: dict[str, Sink] = {}
+        outputs: dict[str, _Output] = {}
+        for module in LOG_MODULES:
+            given = settings[module]
+            levels = None if "enable" not in given else parse_levels(str(given["enable"]))
+            if levels is None:
+                levels = parse_levels(str(default.get("enable", "info+"))) or frozenset()
+            merged = {**default, **given}
+            name = str(merged.get("outputFile") or "stderr")
+            sink = opened.get(name) or self._sinks.get(name) or open_sink(name)
+            opened[name] = sink
+            outputs[module] = _Output(
+                levels=levels,
+                has_time=merged.get("includeTimestamp") is not False,
+                has_source=merged.get("includeSource") is True,
+                sink=sink,
+            )
+        for name, sink in self._sinks.items():
+            if name not in opened:
+                self._writer.close_sink(sink)
+        self._settings, self._sinks, self._outputs = settings, opened, outputs
+        self._set_logger_levels()
+
+    def _set_logger_levels(self) -> None:
+        """Let Python's loggers drop what is off before any text is built; info and above are always counted.
+
+        Loggers made later inherit from the one above them in name, which at worst passes events to be dropped here.
+        """
+        for name in _loggers():
+            output = self._outputs[self._module_of(name)]
+            logging.getLogger(name or None).setLevel(logging.DEBUG if LEVELS[0] in output.levels else logging.INFO)
+
+    # --- events ---
+
+    def record(self, record: logging.LogRecord) -> None:
+        """Count an event, keep it and queue its line when its level is on."""
+        module = self._module_of(record.name)
+        rank = sum(record.levelno >= level for level in _RANK_TO_PYTHON[1:])
+        level = LEVELS[rank]
+        self._counts[module][level] += 1
+        output = self._outputs[module]
+        if level not in output.levels:
+            return
+        try:
+            text = record.getMessage()
+        except (TypeError, ValueError) as error:
+            text = f"{record.msg!r} does not fit its arguments: {error}"
+        texts = [self._clean(text)]
+        if record.exc_info:
+            lines = logging.Formatter().formatException(record.exc_info).splitlines()
+            texts += [self._clean(line) for line in lines]
+        file = record.pathname.rpartition("/vanrouter/")[2]
+        stamp = f"{self._clock.text(record.created)} " if output.has_time else ""
+        source = f" ({file}:{record.lineno})" if output.has_source else ""
+        for text in texts:
+            self._ring.append((module, level, text, file, record.lineno, record.created))
+            line = Line(stamp=stamp, text=f"{module} ({level}) {text}{source}", priority=_PRIORITIES[rank])
+            self._writer.put(output.sink, line)
+
+    def entries(self, limit: int) -> list[list[object]]:
+        """Return the newest `limit` events, oldest first, as GET-LOG has them."""
+        start = max(len(self._ring) - limit, 0)
+        return [[*event[:5], int(event[5])] for event in islice(list(self._ring), start, None)]
+
+    def counts(self) -> list[dict[str, object]]:
+        """Return the rows of `logStats`."""
+        return [
+            {
+                "name": module,
+                "identity": f"logStats/{module}",
+                **{f"{level}Count": number for level, number in levels.items()},
+            }
+            for module, levels in self._counts.items()
+        ]
+
+    @property
+    def dropped(self) -> int:
+        """Lines lost because sinks were too slow or failed."""
+        return self._writer.dropped + self._writer.failed
+
+    def _module_of(self, logger: str) -> str:
+        module = self._modules.get(logger)
+        if module is None:
+            best = max((name for name in MODULE_OF_LOGGER if logger.startswith(name)), key=len)
+            module = self._modules[logger] = MODULE_OF_LOGGER[best]
+        return module
+
+    def _clean(self, text: str) -> str:
+        if not text.isprintable():
+            text = text.translate(_CONTROL)
+        for secret in self._hidden:
+            text = text.replace(secret, "***")
+        if "assword" in text:
+            text = _PASSWORD.sub(r"\1***", text)
+        if len(text) * 4 > MAX_TEXT_BYTES:
+            text = text.encode("utf-8", "backslashreplace")[:MAX_TEXT_BYTES].decode("utf-8", "ignore")
+        return text
+
+
+class _Handler(logging.Handler):
+    def __init__(self, logs: Logs) -> None:
+        super().__init__()
+        self._logs = logs
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._logs.record(record)
+
+
+class _Clock:
+    """Formats times; what does not change within a second is formatted once."""
+
+    def __init__(self, pattern: str, *, in_utc: bool) -> None:
+        self._pattern = pattern
+        self._in_utc = in_utc
+        self._second = -1
+        self._before = ""
+        self._after = ""
+        self._has_fraction = False
+
+    def text(self, created: float) -> str:
+        second = int(created)
+        if second != self._second:
+            parts = time.gmtime(second) if self._in_utc else time.localtime(second)
+            formatted = time.strftime(self._pattern, parts)[:MAX_TIME_CHARACTERS]
+            self._before, found, self._after = formatted.partition(MICROSECONDS)
+            self._has_fraction = bool(found)
+            self._second = second
+        if not self._has_fraction:
+            return self._before
+        return f"{self._before}{int((created - second) * 1_000_000):06d}{self._after}"
+
+
+def _loggers() -> set[str]:
+    """Return the names of the table and of all loggers of vanrouter that exist."""
+    existing = {name for name in logging.root.manager.loggerDict if name.startswith("vanrouter.")}
+    return existing.union(MODULE_OF_LOGGER)
+
+
+def _settings(entity: Mapping[str, object]) -> Settings:
+    names = ("enable", "includeTimestamp", "includeSource", "outputFile")
+    return {name: entity[name] for name in names if entity.get(name) is not None}
