@@ -7,7 +7,6 @@ The certificates are made now, for loopback, and end with the folder they stand 
 from __future__ import annotations
 
 import contextlib
-import datetime
 import hashlib
 import os
 import queue
@@ -22,15 +21,11 @@ import time
 import urllib.request
 from pathlib import Path
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from certificates import make_certificates
 
 BIN = Path(sys.executable).parent
 DEADLINE_S = 30.0
 """For each step: reaching it means that something is wrong."""
-VALID = datetime.timedelta(days=7)
 PAGES = 20
 AT_ONCE = 4
 FILE_BYTES = 5_000_000
@@ -148,40 +143,6 @@ class Running:
             raise DemoError(f"{self.name} did not stop; see {self.log}") from None
 
 
-def make_certificates(folder: Path) -> None:
-    """Make an authority and a certificate for each site."""
-    now = datetime.datetime.now(datetime.UTC)
-    authority_key = ec.generate_private_key(ec.SECP256R1())
-    authority = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "vanrouter demo authority")])
-
-    def certificate(name: x509.Name, key: ec.EllipticCurvePrivateKey, *, is_ca: bool) -> bytes:
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(name)
-            .issuer_name(authority)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(hours=1))
-            .not_valid_after(now + VALID)
-            .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
-            .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        )
-        return builder.sign(authority_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
-
-    (folder / "ca.crt").write_bytes(certificate(authority, authority_key, is_ca=True))
-    for site in ("site-a", "site-b"):
-        key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, site)])
-        (folder / f"{site}.crt").write_bytes(certificate(name, key, is_ca=False))
-        key_file = folder / f"{site}.key"
-        key_file.touch(mode=0o600)
-        key_file.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
-        )
-
-
 def start_service(folder: Path, *, outlives: bool) -> tuple[Running, int]:
     """Start a real HTTP service: a page and a larger file."""
     www = folder / "www"
@@ -256,7 +217,7 @@ def say(text: str) -> None:
 
 def demonstrate(folder: Path, running: list[Running], *, keep: bool) -> None:
     """Run the story; what it starts is put into `running`."""
-    make_certificates(folder)
+    make_certificates(folder, ["site-a", "site-b"])
     service, web = start_service(folder, outlives=keep)
     running.append(service)
     say(f"service   HTTP at 127.0.0.1:{web}, known to site B only            pid {service.process.pid}")
