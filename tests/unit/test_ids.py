@@ -1,0 +1,21 @@
+"""Random name parts are of the size and the letters that stand on the wire."""
+
+from __future__ import annotations
+
+import re
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vanrouter.ids import SUFFIX_LENGTH, random_suffix
+
+
+@given(st.integers(0, 64))
+def test_letters_and_length(length: int) -> None:
+    assert re.fullmatch(rf"[a-zA-Z0-9+_]{{{length}}}", random_suffix(length))
+
+
+def test_no_two_alike() -> None:
+    suffixes = {random_suffix() for _ in range(1000)}
+    assert len(suffixes) == 1000
+    assert {len(suffix) for suffix in suffixes} == {SUFFIX_LENGTH}
