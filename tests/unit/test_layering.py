@@ -23,7 +23,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "core": (*BOTTOM, "core", "engine", "routing", "net.reactor"),
     "adaptors": (*BOTTOM, "core", "engine", "net", "mgmt.metrics", "adaptors.base"),
     "server": (*BOTTOM, "adaptors", "core", "engine", "net", "routing", "mgmt", "server"),
-    "cli": (*BOTTOM, "mgmt.client", "mgmt.config", "cli"),
+    "cli": (*BOTTOM, "mgmt.client", "mgmt.config", "mgmt.entity_types", "cli"),
     "cli.vanrouter": (*BOTTOM, "server", "mgmt.config", "mgmt.logs", "mgmt.options", "cli"),
     "__main__": ("cli",),
 }
