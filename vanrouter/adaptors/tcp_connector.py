@@ -1,0 +1,298 @@
+"""A tcpConnector: takes streams sent to its address and carries each to its server.
+
+Layer: 4. Source: TCP over AMQP, sections 3.2, 9, 13; extensions (refused connector, health checks).
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import socket
+from typing import Any
+
+from vanrouter.adaptors.tcp_config import ConnectorConfig
+from vanrouter.adaptors.tcp_connect import Address, Connecting, Resolver, begin_connect
+from vanrouter.adaptors.tcp_flow import Flow
+from vanrouter.adaptors.tcp_health import Health
+from vanrouter.adaptors.tcp_listener import DISCARD
+from vanrouter.adaptors.tcp_shared import Cancellable, Service, Shared, plain_row
+from vanrouter.adaptors.tcp_tls import TlsFlow, connector_context
+from vanrouter.core.stream import (
+    ACCEPTED,
+    MODIFIED,
+    REJECTED,
+    RELEASED,
+    RESEND_RELEASED,
+    STREAM_FLAGS,
+    Producer,
+    Sink,
+    StreamHead,
+)
+from vanrouter.engine.messages import STREAM_CONTENT_TYPE, STREAM_VERSION, encode_stream_head
+from vanrouter.net.reactor import IN, OUT
+
+logger = logging.getLogger(__name__)
+
+
+class ConnectorFlow(Flow):
+    """A connection to the server. Its own stream goes to the client's reply address; the client's comes first."""
+
+    __slots__ = ("alpn", "connecting", "is_resent", "reply_to")
+
+    direction = "out"
+    service: ConnectorService
+
+    def __init__(self, service: ConnectorService, head: StreamHead, producer: Producer) -> None:
+        super().__init__(service, None, (service.host, service.port))
+        self.peer = producer
+        self.reply_to = head.reply_to or ""
+        self.alpn = head.alpn
+        self.is_resent = bool(head.flags & RESEND_RELEASED)
+        self.set_peer_kind(head.is_vanrouter)
+        if self.is_resent:
+            self.report_at = 1  # routers on the way keep the stream for another try until they see a report
+        self.backlog = bytearray()
+        self.connecting: Connecting | None = None
+
+    # --- before there is a socket -------------------------------------------------------------------------------------
+
+    def connect(self, targets: list[Address]) -> None:
+        """Try the addresses of the server."""
+        if len(targets) == 1:
+            sock, error = begin_connect(targets[0])
+            if error == 0:
+                self.on_connected(sock)
+                return
+            if error != errno.EALREADY:
+                sock.close()
+                # Not before the router has the sink that it asked for.
+                self.shared.reactor.call_soon(lambda: self.on_connect_failed(error))
+                return
+            self.connecting = Connecting(self.shared.reactor, [], self)
+            self.connecting.adopt(sock)
+        else:
+            self.connecting = Connecting(self.shared.reactor, targets, self)
+            self.shared.reactor.call_soon(self.connecting.start)
+        self.shared.wheel.schedule(self, self.service.config.connect_timeout_s)
+
+    def on_resolved(self, result: list[Address] | Exception) -> None:
+        """The name of the server has been looked up."""
+        if self.peer is None:
+            return
+        if isinstance(result, Exception):
+            self.service.on_unresolvable(result)
+            self.give_up(MODIFIED)
+        else:
+            self.connect(result)
+
+    def on_connect_failed(self, error: int) -> None:
+        """Refused, unreachable or timed out: another connector may try, if nothing stands against it."""
+        if self.peer is None:
+            return
+        self.service.health.flow_refused(error)
+        self.give_up(RELEASED if self.is_resent else MODIFIED)
+
+    def give_up(self, state: int) -> None:
+        """There will be no connection."""
+        if self.connecting is not None:
+            self.connecting.cancel()
+            self.connecting = None
+        if self.bucket is not None:
+            self.shared.wheel.cancel(self)
+        self.read_done = True
+        self.release_backlog()
+        self.settle_output(state)
+        self.service.waiting.discard(self)
+
+    def on_connected(self, sock: socket.socket) -> None:
+        """The server has taken the connection: tell the client's side at once, then write what has come."""
+        self.connecting = None
+        if self.bucket is not None:
+            self.shared.wheel.cancel(self)
+        service = self.service
+        service.waiting.discard(self)
+        service.health.flow_connected()
+        self.take_socket(sock)
+        service.on_flow_opened(self)
+        self.out = self.shared.router.open_stream(self.reply_to, encode_stream_head(self.reply_to, None, None),
+                                                  STREAM_FLAGS, self)  # fmt: skip
+        self.start_io()
+
+    def start_io(self) -> None:
+        """Write what has come, and read."""
+        if self.sock is None:
+            return
+        self.watch(IN)
+        self.start_idle_clock()
+        if self.backlog:
+            self.drain()
+            if self.backlog is not None:
+                self.watch(self.mask | OUT)
+        else:
+            self.release_backlog()
+            if self.in_finished:
+                self.end_output()
+
+    def abort(self) -> None:
+        if self.sock is None:
+            self.peer = None
+            self.give_up(ACCEPTED)
+        else:
+            super().abort()
+
+    def drop(self, is_reset: bool = False) -> None:
+        if self.sock is None:
+            self.give_up(MODIFIED)
+        else:
+            super().drop(is_reset)
+
+    on_crash = drop
+
+    def end_output(self) -> None:
+        if self.sock is not None:
+            super().end_output()
+
+    def on_deadline(self, now: float) -> None:
+        if self.sock is None:
+            self.on_connect_failed(errno.ETIMEDOUT)
+        else:
+            super().on_deadline(now)
+
+
+class TlsConnectorFlow(TlsFlow, ConnectorFlow):
+    """A connection that speaks TLS to the server."""
+
+    def start_io(self) -> None:
+        if self.sock is not None:
+            self.begin_tls(self.service.tls_context(self.alpn), self.service.host)
+
+    def on_handshake(self, alpn: str | None) -> None:  # only what the client's side asked for was offered
+        super().start_io()
+
+
+class EgressRow:
+    """The permanent pseudo connection of a connector: owner of the consumer link (section 10.2)."""
+
+    __slots__ = ("id", "opened_at", "service")
+
+    def __init__(self, service: ConnectorService, identity: int) -> None:
+        self.service = service
+        self.id = identity
+        self.opened_at = service.shared.reactor.now
+
+    is_protected = True
+    """Management answers 403 to a request to cut it."""
+
+    def management_row(self) -> dict[str, Any]:
+        """Return the attributes of the `connection` entity."""
+        return plain_row(self.id, "egress-dispatch", "out", int(self.service.shared.reactor.now - self.opened_at))
+
+    def force_close(self) -> None:
+        """Not possible; who asks has looked at `is_protected`."""
+
+
+class ConnectorService(Service):
+    """A tcpConnector: the consumer at its address."""
+
+    entity_type = "tcpConnector"
+
+    def __init__(self, shared: Shared, config: ConnectorConfig, address_prefix: str = "") -> None:
+        super().__init__(
+            shared, config.name, config.host, config.port, config.idle_timeout_s, config.half_close_timeout_s
+        )
+        self.config = config
+        self.address = address_prefix + config.address
+        self.connections_opened = 1
+        self.waiting: set[ConnectorFlow] = set()
+        """Flows without a connection yet."""
+        self.resolver = Resolver(shared.reactor, config.host, config.port)
+        self.health = Health(shared.reactor, config, self.resolver, self.announce, self.withdraw)
+        self._contexts: dict[str | None, Any] = {}
+        self._subscription: Cancellable | None = None
+        self._row: EgressRow | None = None
+
+    def start(self) -> None:
+        """Take streams."""
+        if self.config.tls is not None:
+            self.tls_context(None)  # a broken profile is an error now, not with the first client
+        router = self.shared.router
+        self._row = EgressRow(self, router.next_connection_id())
+        router.connections[self._row.id] = self._row
+        self.announce()
+        self.health.start()
+
+    def announce(self) -> None:
+        """Be a consumer at the address."""
+        if self._subscription is None and self._row is not None:
+            self._subscription = self.shared.router.subscribe_stream(self.address, self, self.config.weight)
+
+    def withdraw(self) -> None:
+        """Be none, so that no flow comes to a server that does not answer."""
+        subscription, self._subscription = self._subscription, None
+        if subscription is not None:
+            subscription.cancel()
+
+    @property
+    def is_announced(self) -> bool:
+        """Whether the address counts this connector."""
+        return self._subscription is not None
+
+    def tls_context(self, alpn: str | None) -> Any:
+        """Return the TLS context that offers `alpn`."""
+        assert self.config.tls is not None
+        context = self._contexts.get(alpn)
+        if context is None:
+            context = connector_context(self.config.tls, self.config.verify_hostname, alpn)
+            if len(self._contexts) < 16:
+                self._contexts[alpn] = context
+        return context
+
+    def on_stream(self, head: StreamHead, producer: Producer) -> Sink:
+        """A client somewhere has connected."""
+        if head.content_type != STREAM_CONTENT_TYPE or (head.version or 0) > STREAM_VERSION:
+            producer.outcome(RELEASED, True)
+            return DISCARD
+        if not head.reply_to:
+            producer.outcome(REJECTED, True)
+            return DISCARD
+        flow = (ConnectorFlow if self.config.tls is None else TlsConnectorFlow)(self, head, producer)
+        self.waiting.add(flow)
+        targets = self.resolver.known()
+        if targets is None:
+            self.resolver.ask(flow.on_resolved)
+        else:
+            flow.connect(targets)
+        return flow
+
+    def on_unresolvable(self, error: Exception) -> None:
+        """The host has no address."""
+        reason = getattr(error, "strerror", None) or str(error)
+        if reason != self.health.last_error:
+            self.health.last_error = reason
+            logger.error("Connector %s: %s:%s: %s", self.name, self.host, self.port, reason)
+
+    def live_attributes(self) -> dict[str, Any]:
+        """Return the attributes that change by themselves."""
+        return {
+            "operStatus": self.health.status,
+            "connectionsOpened": self.connections_opened,
+            "connectionsClosed": self.connections_closed,
+            "bytesIn": self.bytes_in,
+            "bytesOut": self.bytes_out,
+        }
+
+    def delete(self, drop_connections: bool) -> None:
+        """Withdraw; live flows end, or run to their end."""
+        self.shut_down()
+        if drop_connections:
+            for flow in list(self.waiting):
+                flow.drop()
+            self.drop_flows()
+
+    def shut_down(self) -> None:
+        """Take no more streams; flows stay."""
+        self.health.stop()
+        self.withdraw()
+        row, self._row = self._row, None
+        if row is not None:
+            self.shared.router.connections.pop(row.id, None)

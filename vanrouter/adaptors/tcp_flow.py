@@ -1,0 +1,549 @@
+"""A TCP connection as two streams: what its socket sends goes to a sink, what a producer sends goes to its socket.
+
+Layer: 4. Source: TCP over AMQP, sections 7 (window), 9 (life cycle) and extensions (early data, resets). This is the
+data path: one system call and one call of the seam for each event, no object for it, octets copied only when a socket
+refuses them.
+
+A flow has two directions that end on their own:
+
+    input    socket -> `out` (a Sink).      Ends by end of file (`finish`), a socket error (`abort` between vanrouters,
+                                            `finish` towards the C router) or an outcome from the consumer.
+    output   `peer` (a Producer) -> socket. Ends by `finish` (accepted once all is written), `abort`, or a socket error
+                                            (modified).
+
+The socket is closed when both have ended. The flow is at once the producer of the one stream and the sink of the other.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from vanrouter.adaptors.tcp_wheel import Timed, Wheel
+from vanrouter.core.stream import ACCEPTED, MODIFIED, Producer, Sink
+from vanrouter.net.reactor import ERROR, IN, OUT
+
+if TYPE_CHECKING:
+    from vanrouter.adaptors.tcp_shared import Service, Shared
+
+BUFFER_BYTES = 128 * 1024
+"""One read of one flow in one turn at most."""
+
+_BUFFER = bytearray(BUFFER_BYTES)
+_VIEW = memoryview(_BUFFER)
+
+C_WINDOW_BYTES = 1_042_432
+"""Octets in flight towards a C router, which reports at half of it (section 7)."""
+FIRST_WINDOW_BYTES = 128 * 1024
+LARGEST_WINDOW_BYTES = 4 * 1024 * 1024
+"""Octets in flight between vanrouters: where a flow begins, and what it can earn."""
+REPORT_BYTES = 64 * 1024
+"""Octets written from one report to the next, half of what a flow begins with."""
+C_REPORT_BYTES = 256 * 1024
+"""The same towards a C router, whose window is larger from the start."""
+OVERSHOOT_BYTES = 1024 * 1024
+"""Beyond its window a producer may send what it had read: the C router was seen to send 10 kB more."""
+
+EARLY_BYTES = 64 * 1024
+"""Octets read from a client before the server's stream arrives; kept until then (extensions)."""
+
+QUEUEING_RATIO = 2.0
+QUEUEING_SLACK_S = 0.005
+"""A report later than so many times the quickest one, and this, means that octets wait somewhere: a larger window would
+only make them wait longer."""
+
+LINGER_S = 1.0
+"""After the consumer has given up: how long what still comes from it is written, until it ends its own stream."""
+
+RESET = struct.pack("ii", 1, 0)
+"""SO_LINGER: close with a reset."""
+
+
+def _discard(data: memoryview | bytes | bytearray) -> int:
+    return len(data)
+
+
+def host_and_port(address: Any) -> str:
+    """Return the text form of a socket address, IPv4 in IPv6 as IPv4."""
+    if not isinstance(address, tuple) or len(address) < 2:
+        return ""
+    host, port = address[0], address[1]
+    host = host.removeprefix("::ffff:")
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+class Flow:
+    """Both directions of one TCP connection. `tcp_listener` and `tcp_connector` have its two beginnings."""
+
+    __slots__ = (
+        "acked",
+        "backlog",
+        "blocked",
+        "bucket",
+        "early",
+        "ends_at",
+        "fd",
+        "id",
+        "idle_octets",
+        "idle_since",
+        "in_finished",
+        "is_reset_known",
+        "is_watched",
+        "largest",
+        "limit",
+        "limited",
+        "mask",
+        "opened_at",
+        "out",
+        "output_done",
+        "peer",
+        "probe_octets",
+        "probe_time",
+        "quickest_s",
+        "read_done",
+        "recv_into",
+        "remote",
+        "report_at",
+        "report_bytes",
+        "send",
+        "sent",
+        "service",
+        "shared",
+        "sock",
+        "window",
+        "written",
+    )
+
+    direction = "in"
+
+    def __init__(self, service: Service, sock: socket.socket | None, remote: Any) -> None:
+        self.service = service
+        self.shared: Shared = service.shared
+        self.remote = remote
+        self.id = 0
+        self.opened_at = self.shared.reactor.now
+        self.sock: socket.socket | None = None
+        self.fd = -1
+        self.recv_into: Callable[..., int] = _discard
+        self.send: Callable[[memoryview | bytes | bytearray], int] = _discard
+        self.mask = 0
+        self.is_watched = False
+        self.bucket: set[Timed] | None = None
+        self.ends_at = 0.0
+        self.idle_octets = -1
+        self.idle_since = 0.0
+        # Input: the socket's octets.
+        self.out: Sink | None = None
+        self.sent = 0
+        self.acked = 0
+        self.limit = 0
+        self.window = FIRST_WINDOW_BYTES
+        self.largest = LARGEST_WINDOW_BYTES
+        self.limited = False
+        self.blocked = False
+        self.read_done = False
+        self.early: bytearray | None = None
+        self.is_reset_known = True
+        self.probe_octets = 0
+        self.probe_time = 0.0
+        self.quickest_s = 1e9
+        # Output: the peer's octets.
+        self.peer: Producer | None = None
+        self.written = 0
+        self.report_bytes = REPORT_BYTES
+        self.report_at = REPORT_BYTES
+        self.backlog: bytearray | None = None
+        self.in_finished = False
+        self.output_done = False
+        if sock is not None:
+            self.take_socket(sock)
+
+    def take_socket(self, sock: socket.socket) -> None:
+        """Own a connected, non-blocking socket."""
+        self.sock = sock
+        self.fd = sock.fileno()
+        self.recv_into = sock.recv_into
+        self.send = sock.send
+
+    def set_peer_kind(self, is_vanrouter: bool) -> None:
+        """Adjust window and reports to who is at the far end."""
+        self.is_reset_known = is_vanrouter
+        if not is_vanrouter:
+            self.window = self.largest = C_WINDOW_BYTES
+            self.report_bytes = C_REPORT_BYTES
+        self.report_at = self.report_bytes
+        self.limit = self.acked + self.window
+
+    # --- the socket ---------------------------------------------------------------------------------------------------
+
+    def ready(self, mask: int) -> None:
+        """The socket can be read or written, or has failed."""
+        if mask & (OUT | ERROR):
+            self.drain()
+        if mask & self.mask & IN:
+            self.read()
+        elif mask & ERROR:
+            self.on_error()
+
+    def read(self) -> None:
+        """Read once and pass on."""
+        if self.early is not None:
+            self.read_early()
+            return
+        try:
+            count = self.recv_into(_BUFFER)
+        except BlockingIOError:
+            return
+        except OSError:
+            self.read_failed()
+            return
+        if not count:
+            self.end_of_input()
+            return
+        self.sent = sent = self.sent + count
+        if self.out.push(_VIEW[:count]):  # type: ignore[union-attr]  # there is a sink whenever the socket is read
+            if sent < self.limit:
+                return
+        else:
+            self.blocked = True
+        self.pause()
+
+    def read_early(self) -> None:
+        """Read before the peer's stream is there: what is read is kept, for another try, and so bounded."""
+
+    def pause(self) -> None:
+        """Stop reading: the sink refuses octets, or the window is full."""
+        if self.sock is None or self.read_done:
+            return
+        if self.sent >= self.limit and not self.limited:
+            self.limited = True
+            self.probe_octets = self.sent
+            self.probe_time = self.shared.reactor.now
+        self.watch(self.mask & ~IN)
+
+    def resume(self) -> None:
+        """Read again, if nothing is in the way."""
+        if not (self.blocked or self.limited or self.read_done or self.sock is None):
+            self.watch(self.mask | IN)
+
+    def watch(self, mask: int) -> None:
+        """Change what the socket is watched for."""
+        if mask == self.mask and self.is_watched:
+            return
+        self.mask = mask
+        reactor = self.shared.reactor
+        if self.is_watched:
+            reactor.modify(self.fd, mask)
+        elif mask:
+            self.is_watched = True
+            reactor.register(self.fd, self.ready, mask)
+
+    def on_error(self) -> None:
+        """The socket has failed or both its directions have ended, and it is not being read."""
+        if self.read_done:
+            self.write_failed()
+        elif self.mask == 0 and self.is_watched:
+            # Nothing can be done before reading goes on; the kernel would report this in each turn until then.
+            self.is_watched = False
+            self.shared.reactor.unregister(self.fd)
+
+    def end_of_input(self) -> None:
+        """End of file: the other direction goes on."""
+        self.read_done = True
+        out, self.out = self.out, None
+        if out is not None:
+            out.finish()
+        if self.output_done:
+            self.close()
+        elif self.sock is not None:
+            self.watch(self.mask & ~IN)
+            self.half_closed()
+
+    def read_failed(self) -> None:
+        """Reset by its other end: both streams end (section 9.2)."""
+        if self.sock is None:
+            return
+        self.break_input()
+        self.settle_output(MODIFIED)
+        self.close()
+
+    def write_failed(self) -> None:
+        """The socket takes nothing any more. What it has sent before may still be read."""
+        self.send = _discard
+        self.release_backlog()
+        self.settle_output(MODIFIED)
+        if self.read_done:
+            self.close()
+        elif self.sock is not None:
+            self.watch(self.mask & ~OUT)
+
+    def break_input(self) -> None:
+        """End the own stream before its end of file."""
+        if not self.read_done:
+            self.read_done = True
+            out, self.out = self.out, None
+            if out is not None:
+                if self.is_reset_known:
+                    out.abort()
+                else:
+                    out.finish()
+
+    def settle_output(self, state: int) -> None:
+        """Answer the incoming stream, once."""
+        self.output_done = True
+        peer, self.peer = self.peer, None
+        if peer is not None:
+            peer.outcome(state, True)
+
+    # --- producer of the own stream: what the consumer answers --------------------------------------------------------
+
+    def received(self, total: int) -> None:
+        """The consumer has written so many octets."""
+        if total <= self.acked:
+            return
+        self.acked = total = min(total, self.sent)
+        if not self.limited:
+            self.limit = total + self.window
+            return
+        if total >= self.probe_octets:
+            self.judge_window()
+        self.limit = total + self.window
+        if self.limit - self.sent >= self.window >> 2:
+            self.limited = False
+            self.resume()
+
+    def judge_window(self) -> None:
+        """What was in flight when the window was full has been reported: enlarge the window, keep it, or shrink it."""
+        now = self.shared.reactor.now
+        took = now - self.probe_time
+        self.quickest_s = min(self.quickest_s, took)
+        if took <= self.quickest_s * QUEUEING_RATIO + QUEUEING_SLACK_S:
+            self.window = min(self.window * 2, self.largest)
+        elif took > 8 * (self.quickest_s + QUEUEING_SLACK_S) and self.largest > C_WINDOW_BYTES:
+            self.window = max(self.window >> 1, FIRST_WINDOW_BYTES)
+        self.probe_octets = self.sent
+        self.probe_time = now
+
+    def writable(self) -> None:
+        """The sink takes octets again."""
+        self.blocked = False
+        self.resume()
+
+    def outcome(self, state: int, settled: bool) -> None:
+        """The consumer has ended the own stream (section 9.3, rule 1)."""
+        if self.sock is None:
+            return
+        had_finished = self.read_done
+        if not had_finished:
+            self.read_done = True
+            out, self.out = self.out, None
+            if out is not None:
+                out.finish(True)
+            self.watch(self.mask & ~IN)
+        if state == ACCEPTED or (state == 0 and had_finished):
+            if not had_finished and self.output_done:
+                self.close()
+        elif self.peer is None:
+            self.close()
+        elif not self.in_finished:
+            self.ends_at = self.shared.reactor.now + LINGER_S
+            self.shared.wheel.schedule(self, LINGER_S)
+
+    # --- sink of the peer's stream ------------------------------------------------------------------------------------
+
+    def push(self, data: memoryview | bytes) -> bool:
+        """Write; keep what the socket refuses."""
+        if self.backlog is None:
+            try:
+                count = self.send(data)
+            except BlockingIOError:
+                count = 0
+            except OSError:
+                self.write_failed()
+                return True
+            self.written = written = self.written + count
+            if count == len(data):
+                if written >= self.report_at:
+                    self.report()
+                return True
+            self.backlog = bytearray(data[count:])
+            self.watch(self.mask | OUT)
+            if written >= self.report_at:
+                self.report()
+            self.shared.hold(self, len(data) - count)
+            return False
+        self.backlog += data
+        if len(self.backlog) > self.largest + OVERSHOOT_BYTES:
+            self.service.overrun += 1
+            self.drop(is_reset=True)
+        else:
+            self.shared.hold(self, len(data))
+        return False
+
+    def report(self) -> None:
+        """Tell the producer how much was written."""
+        self.report_at = self.written + self.report_bytes
+        if self.peer is not None:
+            self.peer.received(self.written)
+
+    def drain(self) -> None:
+        """Write what was kept."""
+        backlog = self.backlog
+        if backlog is None:
+            return
+        try:
+            count = self.send(backlog)
+        except BlockingIOError:
+            return
+        except OSError:
+            self.write_failed()
+            return
+        self.written += count
+        if count < len(backlog):
+            del backlog[:count]
+            self.shared.release(count)
+        else:
+            self.release_backlog()
+            self.watch(self.mask & ~OUT)
+            if self.in_finished:
+                self.end_output()
+                return
+            if self.peer is not None:
+                self.peer.writable()
+        if self.written >= self.report_at:
+            self.report()
+
+    def release_backlog(self) -> None:
+        """Forget what was kept."""
+        backlog, self.backlog = self.backlog, None
+        if backlog is not None:
+            self.shared.release(len(backlog))
+            self.shared.backlogged.discard(self)
+
+    def finish(self, settled: bool = False) -> None:  # the outcome is sent anyway; who lost interest ignores it
+        """The producer has no more octets."""
+        self.in_finished = True
+        if self.backlog is None:
+            self.end_output()
+
+    def end_output(self) -> None:
+        """All is written: half-close, then accept (section 9.3, rule 3)."""
+        if self.output_done:
+            return
+        if not self.read_done:
+            try:
+                self.shutdown_output()
+            except OSError:
+                self.write_failed()
+                return
+        self.settle_output(ACCEPTED)
+        if self.read_done:
+            self.close()
+        else:
+            self.half_closed()
+
+    def shutdown_output(self) -> None:
+        """Send the end of file.
+
+        Raises:
+            OSError: the socket has failed.
+        """
+        if self.sock is not None:
+            self.sock.shutdown(socket.SHUT_WR)
+
+    def abort(self) -> None:
+        """The producer's end has failed: a reset goes on as a reset."""
+        self.output_done = True
+        self.peer = None
+        if not self.read_done:
+            self.read_done = True
+            out, self.out = self.out, None
+            if out is not None:
+                out.finish(True)
+        self.close(is_reset=True)
+
+    # --- ends ---------------------------------------------------------------------------------------------------------
+
+    def drop(self, is_reset: bool = False) -> None:
+        """End both directions from here: deletion, a limit, a bug."""
+        self.break_input()
+        self.settle_output(MODIFIED)
+        self.close(is_reset)
+
+    on_crash = drop
+
+    def close(self, is_reset: bool = False) -> None:
+        """Release everything. The socket itself goes at the end of the turn, so that no late event meets its number."""
+        sock, self.sock = self.sock, None
+        if sock is None:
+            return
+        shared = self.shared
+        if self.is_watched:
+            self.is_watched = False
+            shared.reactor.unregister(self.fd)
+        self.mask = 0
+        if is_reset:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        shared.reactor.call_soon(sock.close)
+        self.send = self.recv_into = _discard
+        self.release_backlog()
+        if self.bucket is not None:
+            Wheel.cancel(self)
+        self.peer = self.out = None
+        self.service.on_flow_closed(self)
+
+    def half_closed(self) -> None:
+        """One direction has ended: the limit for the other begins."""
+        limit_s = self.service.half_close_timeout_s
+        if limit_s and not self.ends_at:
+            self.ends_at = self.shared.reactor.now + limit_s
+            self.shared.wheel.schedule(self, limit_s)
+
+    def start_idle_clock(self) -> None:
+        """Watch for silence, if the service has a limit."""
+        if self.service.idle_timeout_s and not self.ends_at:
+            self.idle_since = self.shared.reactor.now
+            self.idle_octets = self.sent + self.written
+            self.shared.wheel.schedule(self, self.service.idle_timeout_s / 4)
+
+    def on_deadline(self, now: float) -> None:
+        """The wheel's call: end the flow, or look again later."""
+        if self.ends_at and now >= self.ends_at:
+            self.service.timed_out += 1
+            self.on_timeout()
+            return
+        octets = self.sent + self.written
+        if octets != self.idle_octets:
+            self.idle_octets = octets
+            self.idle_since = now
+        idle_s = self.service.idle_timeout_s
+        if idle_s and now - self.idle_since >= idle_s:
+            self.service.timed_out += 1
+            self.drop(is_reset=True)
+            return
+        wait = idle_s / 4 if idle_s else self.ends_at - now
+        self.shared.wheel.schedule(self, min(wait, self.ends_at - now) if self.ends_at else wait)
+
+    def on_timeout(self) -> None:
+        """The half-close limit or the time to linger is over."""
+        self.drop()
+
+    def force_close(self) -> None:
+        """Cut by management."""
+        self.drop()
+
+    def encryption(self) -> dict[str, Any]:
+        """Return the attributes of the `connection` entity that tell about TLS."""
+        return {}
+
+    def management_row(self) -> dict[str, Any]:
+        """Return the attributes of the `connection` entity (section 10.2)."""
+        local = ""
+        if self.sock is not None:
+            try:
+                local = host_and_port(self.sock.getsockname())
+            except OSError:
+                local = ""
+        return self.service.connection_row(self, host_and_port(self.remote), local)

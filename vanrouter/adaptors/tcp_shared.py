@@ -1,0 +1,219 @@
+"""What all TCP flows of a router share, and what listeners and connectors have in common.
+
+Layer: 4. Source: TCP over AMQP, sections 3 and 10.2; extensions (limits).
+"""
+
+from __future__ import annotations
+
+import logging
+from itertools import count
+from typing import TYPE_CHECKING, Any, Protocol
+
+from vanrouter.adaptors.tcp_wheel import Wheel
+from vanrouter.core.stream import Producer, Sink, StreamConsumer
+from vanrouter.ids import random_suffix
+from vanrouter.net.reactor import Reactor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vanrouter.adaptors.tcp_flow import Flow
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_MAX_BUFFERED_BYTES = 1 << 30
+"""Octets kept for sockets that take no more, of all flows, when nobody says otherwise."""
+
+RETRIES = 8
+"""Other connectors tried after one has released a stream that nothing was written of."""
+
+
+class Cancellable(Protocol):
+    """A subscription or a watch."""
+
+    def cancel(self) -> None:
+        """End it."""
+
+
+class ReplyAddress(Cancellable, Protocol):
+    """A subscription at an address of its own."""
+
+    @property
+    def address(self) -> str:
+        """Text for `reply-to`."""
+
+
+class Row(Protocol):
+    """What stands in the table of connections."""
+
+    def management_row(self) -> dict[str, Any]:
+        """Return the attributes of the `connection` entity."""
+
+    def force_close(self) -> None:
+        """Cut the connection."""
+
+
+class StreamRouter(Protocol):
+    """What TCP needs of the core."""
+
+    reactor: Reactor
+    connections: dict[int, Any]
+
+    def next_connection_id(self) -> int:
+        """Return the number of a new connection."""
+
+    def open_stream(self, to: str, head: bytes, flags: int, producer: Producer) -> Sink:
+        """Begin a stream; without a route `producer.outcome(RELEASED, True)` follows at the end of the turn."""
+
+    def subscribe_stream(self, address: str, consumer: StreamConsumer, weight: int = 1) -> Cancellable:
+        """Take streams sent to an address."""
+
+    def new_reply_address(self, consumer: StreamConsumer) -> ReplyAddress:
+        """Take streams sent to an address of one's own."""
+
+    def watch(self, address: str, callback: Callable[[bool], None]) -> Cancellable:
+        """Be told whether an address can be reached, now and at each change."""
+
+
+class Shared:
+    """The loop, the wheel and the bounds of all TCP flows."""
+
+    __slots__ = (
+        "backlogged",
+        "buffered",
+        "ended_for_memory",
+        "flow_source",
+        "flows",
+        "max_buffered",
+        "reactor",
+        "router",
+        "wheel",
+    )
+
+    def __init__(self, router: StreamRouter, max_buffered_bytes: int = DEFAULT_MAX_BUFFERED_BYTES) -> None:
+        self.router = router
+        self.reactor = router.reactor
+        self.wheel = Wheel(router.reactor)
+        self.flow_source = random_suffix(5)
+        """First part of the flow identities of this router (section 10.1)."""
+        self.flows = count(1)
+        self.max_buffered = max_buffered_bytes
+        self.buffered = 0
+        """Octets kept for sockets that take no more."""
+        self.backlogged: set[Flow] = set()
+        self.ended_for_memory = 0
+
+    def next_flow_identity(self) -> str:
+        """Return the identity of a new flow record, the correlation-id of its client stream."""
+        return f"{self.flow_source}:{next(self.flows)}"
+
+    def hold(self, flow: Flow, octets: int) -> None:
+        """Count octets kept; beyond the bound, the flow that holds most is ended."""
+        self.buffered += octets
+        self.backlogged.add(flow)
+        while self.buffered > self.max_buffered and self.backlogged:
+            worst = max(self.backlogged, key=lambda held: len(held.backlog or b""))
+            self.ended_for_memory += 1
+            self.backlogged.discard(worst)
+            logger.warning("[C%d] Flow ended: %d octets wait in all flows", worst.id, self.buffered)
+            worst.drop(is_reset=True)
+
+    def release(self, octets: int) -> None:
+        """Count octets written or forgotten."""
+        self.buffered -= octets
+
+
+class Service:
+    """A TCP listener or connector: its flows and their counts."""
+
+    entity_type = ""
+
+    def __init__(
+        self, shared: Shared, name: str, host: str, port: str, idle_timeout_s: float, half_close_timeout_s: float
+    ) -> None:
+        self.shared = shared
+        self.name = name
+        self.host = host
+        self.port = port
+        self.idle_timeout_s = idle_timeout_s
+        self.half_close_timeout_s = half_close_timeout_s
+        self.flows: set[Flow] = set()
+        self.connections_opened = 0
+        self.connections_closed = 0
+        self.timed_out = 0
+        """Flows ended by the idle or half-close limit."""
+        self.overrun = 0
+        """Flows ended because their producer ignored the window."""
+        self.handshake_failures = 0
+        self._bytes_in = 0
+        self._bytes_out = 0
+
+    @property
+    def bytes_in(self) -> int:
+        """Octets read from this service's sockets."""
+        return self._bytes_in + sum(flow.sent for flow in self.flows)
+
+    @property
+    def bytes_out(self) -> int:
+        """Octets written to this service's sockets."""
+        return self._bytes_out + sum(flow.written for flow in self.flows)
+
+    def on_flow_opened(self, flow: Flow) -> None:
+        """Count a connection and show it to management."""
+        router = self.shared.router
+        flow.id = router.next_connection_id()
+        router.connections[flow.id] = flow
+        self.flows.add(flow)
+        self.connections_opened += 1
+
+    def on_flow_closed(self, flow: Flow) -> None:
+        """Forget a connection, not its octets."""
+        if flow in self.flows:
+            self.flows.discard(flow)
+            self.connections_closed += 1
+            self._bytes_in += flow.sent
+            self._bytes_out += flow.written
+            self.shared.router.connections.pop(flow.id, None)
+
+    def handshake_failed(self, flow: Flow, error: OSError) -> None:
+        """Count and log a TLS handshake that went wrong."""
+        self.handshake_failures += 1
+        logger.info("[C%d] TLS handshake of %s failed: %s", flow.id, self.name, error)
+
+    def drop_flows(self) -> None:
+        """End all flows (`dropTcpConnections`)."""
+        for flow in list(self.flows):
+            flow.drop()
+
+    def connection_row(self, flow: Flow, host: str, local: str) -> dict[str, Any]:
+        """Return the attributes of the `connection` entity (section 10.2)."""
+        return {
+            **plain_row(flow.id, host, flow.direction, int(self.shared.reactor.now - flow.opened_at)),
+            "localSocket": local,
+            **flow.encryption(),
+        }
+
+
+def plain_row(identity: int, host: str, direction: str, uptime_s: int) -> dict[str, Any]:
+    """Return what the rows of all TCP connections have in common."""
+    return {
+        "identity": str(identity),
+        "name": f"connection/{host}",
+        "host": host,
+        "localSocket": "",
+        "role": "normal",
+        "protocol": "tcp",
+        "dir": direction,
+        "container": "TcpAdaptor",
+        "isAuthenticated": False,
+        "isEncrypted": False,
+        "user": "anonymous",
+        "ssl": False,
+        "opened": True,
+        "active": True,
+        "adminStatus": "enabled",
+        "operStatus": "up",
+        "uptimeSeconds": uptime_s,
+        "enableProtocolTrace": False,
+        "properties": {"qd.adaptor": "tcp"},
+    }
