@@ -203,11 +203,13 @@ def use_service(port: int, folder: Path) -> str:
     return f"{PAGES + 1} flows, {len(data):,} bytes in the largest (SHA-256 checked), in {spent_s:.2f} s"
 
 
-def route(port: int) -> str:
-    """Return what site A says of its neighbours, as the operator's tool prints it."""
-    command = [BIN / "van", "stat", "--bus", f"127.0.0.1:{port}", "nodes"]
+def ask(port: int, what: str) -> list[str]:
+    """Return what the operator's tool prints about a site."""
+    command = [BIN / "van", "stat", "--bus", f"127.0.0.1:{port}", what]
     result = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
-    return result.stdout.rstrip() if result.returncode == 0 else f"(van stat failed: {result.stderr.strip()})"
+    if result.returncode:
+        raise DemoError(f"van stat {what} failed: {result.stderr.strip()}")
+    return result.stdout.rstrip().splitlines()
 
 
 def say(text: str) -> None:
@@ -233,11 +235,13 @@ def demonstrate(folder: Path, running: list[Running], *, keep: bool) -> None:
     entry = port_of(site_a, "web")
     say(f"route     127.0.0.1:{entry} -> site A -> {link[1]}, {link[2]} -> site B -> 127.0.0.1:{web}")
     say(f"traffic   {use_service(entry, folder)}")
-    for line in route(amqp_a).splitlines():
-        say(f"          {line}")
+    for what in ("routers", "services"):
+        say(f"\n$ van stat {what}      # at site A")
+        say("\n".join(ask(amqp_a, what)))
+    say("")
     if keep:
         pids = " ".join(str(program.process.pid) for program in running)
-        say("\nstill running; try:")
+        say("still running; try:")
         say(f"  curl http://127.0.0.1:{entry}/")
         for name, port in (("A", amqp_a), ("B", amqp_b)):
             say(f"  {BIN}/van stat --bus 127.0.0.1:{port} connections      # site {name}")
