@@ -23,8 +23,9 @@ class ControlSettings:
     path_wait_s: float = 0.02
     """Wait between two path computations after remote changes; doubles while changes go on. Own links never wait."""
     path_wait_max_s: float = 0.25
-    retry_s: float = 1.0
+    retry_s: float = 0.5
     """First wait before an unanswered LSR or MAR is repeated; doubles."""
+    retry_max_s: float = 4.0
     flap_threshold: float = 3.0
     """Losses of one neighbour, halved every `flap_half_life_s`, from which on its return is held back."""
     flap_half_life_s: float = 10.0

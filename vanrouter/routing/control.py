@@ -10,36 +10,23 @@ paths, asks routers that became reachable, advertises → the commands are retur
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Iterator
-from zlib import crc32
 
 from vanrouter.errors import PeerError
 from vanrouter.routing import messages
-from vanrouter.routing.addresses import HELLO_TO, MOBILE_ALL_TO, TOPOLOGY_ALL_TO, bare_id, mobile_to, topology_to
-from vanrouter.routing.commands import (
-    BindAddress,
-    Command,
-    ControlSettings,
-    RemoveNode,
-    RouteChanged,
-    SendControl,
-    SetNode,
-    SetRadius,
-    UnbindAddress,
-)
+from vanrouter.routing.addresses import bare_id
+from vanrouter.routing.asking import Asker
+from vanrouter.routing.commands import Command, ControlSettings, RouteChanged, SetRadius
+from vanrouter.routing.complaints import Complaints
 from vanrouter.routing.deadlines import Deadlines
 from vanrouter.routing.linkstate import InstalledRoute, Node, NodeTable
 from vanrouter.routing.messages import Descriptor
 from vanrouter.routing.mobile import OwnAddresses
 from vanrouter.routing.neighbours import Adjacency, Link, Neighbours
+from vanrouter.routing.outbox import Outbox
+from vanrouter.routing.pacing import Pacing
 from vanrouter.routing.paths import PathMap
-from vanrouter.routing.views import ControlCounters, NodeView
-
-_log = logging.getLogger(__name__)
-
-MAR_DELAY_S = 0.2
-"""An RA that names a newer address set may have overtaken the MAU: so long is waited before it is asked for."""
+from vanrouter.routing.views import ControlCounters, NodeView, view_of
 
 MAU_REPEAT_S = 0.5
 """The same absolute MAU is sent to the same router no sooner than this."""
@@ -50,14 +37,6 @@ FORGET_S = 3.0
 FORGET_AGAIN_S = 30.0
 """Distance of the further looks at an unreachable router that is still named."""
 
-MAX_ATTEMPTS = 8
-"""An LSR or MAR is repeated so often; after that the next RA starts it again."""
-
-FLUX_S_PER_ROUTER = 0.02
-"""The flux interval grows with the network, so that all RAs together stay under 50 a second."""
-
-MALFORMED_LOG_S = 60.0
-WARNED_LIMIT = 256
 MAX_CAUSES = 3
 
 
@@ -85,9 +64,10 @@ class ControlPlane:
         self._peers: dict[str, int] = {}
         self._nodes = NodeTable(router_id, self.settings.max_routers)
         self._own = OwnAddresses()
+        self._outbox = Outbox(router_id, instance, self.counters)
+        self._asker = Asker(self.settings, self._deadlines, self._outbox)
         self._paths = PathMap(router_id, {router_id: {}})
         self._radius = 0
-        self._out: list[Command] = []
         self._causes: list[str] = []
         self._cause_count = 0
         self._is_dirty = False
@@ -95,14 +75,8 @@ class ControlPlane:
         self._is_own_changed = False
         self._wants_ra = False
         self._greet: list[str] = []
-        self._path_allowed_at = 0.0
-        self._path_wait_s = self.settings.path_wait_s
-        self._flux_until = 0.0
-        self._last_ra = -1e9
-        self._last_mau = -1e9
-        self._spread = 0.85 + 0.15 * (crc32(router_id.encode()) % 1000) / 1000
-        self._warned: set[str] = set()
-        self._malformed_logged_at = -1e9
+        self._pacing = Pacing(router_id, self.settings)
+        self._complaints = Complaints(self.counters)
 
     # -- told: links ---------------------------------------------------------------------------------------------------
 
@@ -183,7 +157,7 @@ class ControlPlane:
         try:
             message = messages.parse_control(opcode, body, self.settings.max_addresses_per_router)
         except PeerError as error:
-            self._count_malformed(name, error, connection_id, now)
+            self._complaints.malformed(name, error, connection_id, now)
             return []
         if not self._dispatch(message, connection_id, now):
             self.counters.ignored[name] += 1
@@ -258,15 +232,12 @@ class ControlPlane:
             return message.id != self.router_id
         return not node.is_repeated_flood((message.instance, message.ls_seq, message.mobile_seq), trace_length, now)
 
-    @property
-    def radius(self) -> int:
-        """The largest hop count to a reachable router."""
-        return self._radius
+    def neighbour_connections(self) -> dict[str, int]:
+        """Return each neighbour and the connection used for it: the ways of a flood.
 
-    @property
-    def mobile_seq(self) -> int:
-        """The number of the own address set as last published."""
-        return self._own.mobile_seq
+        A neighbour's route may begin with another neighbour, when that way is cheaper; its own connection is here.
+        """
+        return {router_id: link.connection_id for router_id, link in self._adjacent.items()}
 
     def set_max_routers(self, max_routers: int) -> None:
         """Change the bound of the network: 128 while a C router is in it."""
@@ -289,28 +260,15 @@ class ControlPlane:
             paths=self._paths,
         )
         for node in self._nodes:
-            route = node.installed
-            yield NodeView(
-                id=node.id,
-                instance=node.instance,
-                neighbours=tuple(node.peers),
-                next_hop=None if route is None else route.next_hop,
-                cost=None if route is None else route.cost,
-                is_neighbour=node.id in self._adjacent,
-                connection_id=None if route is None else route.connection_id,
-                ls_seq=node.ls_seq,
-                mobile_seq=node.addresses.mobile_seq,
-                address_count=len(node.addresses.by_key),
-                last_topology_change=self.last_topology_change,
-                paths=self._paths,
-            )
+            yield view_of(node, self._paths, self.last_topology_change, is_neighbour=node.id in self._adjacent)
 
     # -- messages ------------------------------------------------------------------------------------------------------
 
     def _dispatch(self, message: messages.ControlMessage, connection_id: int, now: float) -> bool:
         """Hand a message on; returns whether it was of use."""
         if message.id == self.router_id:
-            self._notice_own_id(message)
+            if isinstance(message, messages.Hello | messages.Advertisement) and message.instance != self.instance:
+                self._complaints.own_id(message.id, message.instance)
             return False
         match message:
             case messages.Hello():
@@ -326,16 +284,12 @@ class ControlPlane:
             case messages.MobileUpdate():
                 return self._on_mobile_update(message, now)
             case messages.NewerVersion():
-                self._warn_once(message.id, "router=%s speaks version %d of the protocol, ignored", message.version)
+                self._complaints.newer_version(message.id, message.version)
                 return False
-
-    def _notice_own_id(self, message: messages.ControlMessage) -> None:
-        if isinstance(message, messages.Hello | messages.Advertisement) and message.instance != self.instance:
-            self._warn_once(message.id, "another router has the own id=%s, instance=%d", message.instance)
 
     def _on_hello(self, hello: messages.Hello, connection_id: int, now: float) -> bool:
         link = self._neighbours.links.get(connection_id)
-        node = self._learn(hello.id, now)
+        node = None if link is None else self._learn(hello.id, now)
         if link is None or node is None or node.is_late(hello.instance, now):
             return False
         is_restart = node.take_instance(hello.instance, now)
@@ -364,26 +318,20 @@ class ControlPlane:
             self._forget_restarted(node)
         self._refresh_age(node, now)
         is_news = node.take_numbers(advertisement, now)
-        if node.asked_count > (1 if is_news else MAX_ATTEMPTS - 1):
-            node.asked_count = 0  # news end the growing waits; a first question that is out will be answered
         if advertisement.mobile_seq <= node.addresses.mobile_seq:
             node.wants_addresses = False
             if advertisement.mobile_seq == 0 and node.addresses.by_key:
-                self._apply_addresses(node, messages.empty_set(node.id))
-        if node.is_reachable and node.asked_count == 0:
-            if node.lacks_link_state or (node.lacks_addresses and node.addresses.mobile_seq == 0):
-                self._ask(node, now)
-            elif node.lacks_addresses:
-                self._deadlines.set_at_most(("ask", node.id), now + MAR_DELAY_S)
+                self._outbox.bind(node, messages.empty_set(node.id))
+        self._asker.on_advertisement(node, now, is_news=is_news)
         return True
 
     def _on_link_state_request(self, request: messages.LinkStateRequest, connection_id: int, now: float) -> bool:
         node = self._learn(request.id, now)
         if node is None:
             return False
-        body = messages.link_state_update_body(self.router_id, self.instance, self.ls_seq, self._peers)
-        way = None if node.is_reachable else connection_id
-        self._send("LSU", topology_to(node.id), body, way)
+        if not node.is_reachable:
+            node.owes_link_state = True  # the way back may not exist yet: once more when it does
+        self._send_link_state(node, None if node.is_reachable else connection_id)
         return True
 
     def _on_link_state_update(self, update: messages.LinkStateUpdate, now: float) -> bool:
@@ -398,21 +346,20 @@ class ControlPlane:
             for peer in node.peers:
                 self._learn(peer, now)
             self._change_topology(f"link state {node.ls_seq} of {node.id}")
-        if node.lacks_link_state and node.is_reachable:
-            self._send_request(node)  # the answer was older than what has been announced since
-        self._end_asking(node)
+        self._asker.on_answer(node)
         return True
 
     def _on_mobile_request(self, request: messages.MobileRequest, now: float) -> bool:
         node = self._nodes.get(request.id)
         if node is None or request.have_seq == self._own.mobile_seq:
             return False
+        if not node.is_reachable:
+            node.owes_addresses = True
+            return True
         seq, at = node.answered
         if seq == self._own.mobile_seq and now < at + MAU_REPEAT_S:
             return False
-        node.answered = (self._own.mobile_seq, now)
-        body = messages.absolute_body(self.router_id, self._own.mobile_seq, self._own.published.values())
-        self._send("MAU", mobile_to(node.id), body)
+        self._send_addresses(node, now)
         return True
 
     def _on_mobile_update(self, update: messages.MobileUpdate, now: float) -> bool:
@@ -426,25 +373,13 @@ class ControlPlane:
             node.announced_mobile_seq = max(node.announced_mobile_seq, update.mobile_seq)
             if not node.wants_addresses:
                 node.wants_addresses = True
-                node.asked_count = 0
-                self._ask(node, now)
+                self._asker.begin(node, now)
             return False
         is_progress = update.mobile_seq > node.addresses.mobile_seq
         node.wants_addresses = False
-        self._apply_addresses(node, update)
-        if node.lacks_addresses and is_progress:
-            self._send_mobile_request(node)
-        self._end_asking(node)
+        self._outbox.bind(node, update)
+        self._asker.on_addresses(node, is_progress=is_progress)
         return True
-
-    def _apply_addresses(self, node: Node, update: messages.MobileUpdate) -> None:
-        for key, new in node.addresses.apply(update):
-            if new is None:
-                self._out.append(UnbindAddress(router_id=node.id, key=key))
-            else:
-                self._out.append(
-                    BindAddress(router_id=node.id, key=key, hint=new.hint, mesh_id=new.mesh_id, weight=new.weight)
-                )
 
     # -- timers --------------------------------------------------------------------------------------------------------
 
@@ -464,8 +399,7 @@ class ControlPlane:
 
     def _on_node_timer(self, kind: str, node: Node, now: float) -> None:
         if kind == "ask":
-            if node.is_reachable and (node.lacks_link_state or node.lacks_addresses):
-                self._ask(node, now)
+            self._asker.ask(node, now)
         elif kind == "age":
             if node.fresh_until > now:
                 self._deadlines.set(("age", node.id), node.fresh_until)
@@ -474,8 +408,7 @@ class ControlPlane:
             self._deadlines.set_at_most(("forget", node.id), now + FORGET_S)
             self._change_topology(f"link state of {node.id} is too old")
         elif kind == "holdoff":
-            if node.installed is not None:
-                self._remove(node)
+            self._outbox.remove(node)
             self._deadlines.set_at_most(("forget", node.id), now + FORGET_S)
         elif not node.is_reachable:  # "forget"
             if node.peers or node.id in self._adjacent or self._nodes.is_named(node.id):
@@ -500,19 +433,12 @@ class ControlPlane:
     def _forget_restarted(self, node: Node) -> None:
         """Empty the record of a router that has started again (section 5.8)."""
         self.counters.restarts_seen += 1
-        self._remove(node)
+        self._outbox.remove(node)
         node.is_reachable = False  # the computation finds it again, and asks
         self._change_topology(f"restart of {node.id}")
 
-    def _remove(self, node: Node) -> None:
-        node.addresses.clear()
-        node.announced_mobile_seq = 0
-        if node.installed is not None:
-            node.installed = None
-            self._out.append(RemoveNode(router_id=node.id))
-
     def _delete(self, node: Node) -> None:
-        self._remove(node)
+        self._outbox.remove(node)
         self._nodes.delete(node)
         for kind in ("age", "ask", "holdoff", "forget"):
             self._deadlines.cancel((kind, node.id))
@@ -554,30 +480,25 @@ class ControlPlane:
             self.ls_seq += 1
             self._wants_ra = True
         if self._is_dirty:
-            if self._is_urgent or now >= self._path_allowed_at:
+            if self._is_urgent or now >= self._pacing.path_allowed_at:
                 self._compute(now)
             else:
-                self._deadlines.set_at_most(("path", ""), self._path_allowed_at)
+                self._deadlines.set_at_most(("path", ""), self._pacing.path_allowed_at)
         if self._wants_ra:
             self._advertise(now)
-        out, self._out = self._out, []
-        return out
+        return self._outbox.take()
 
     def _compute(self, now: float) -> None:
         self._is_dirty = self._is_urgent = False
         self._deadlines.cancel(("path", ""))
-        if now >= self._path_allowed_at + 2 * self._path_wait_s:
-            self._path_wait_s = self.settings.path_wait_s
-        self._path_allowed_at = now + self._path_wait_s
-        self._path_wait_s = min(2 * self._path_wait_s, self.settings.path_wait_max_s)
         self.counters.path_computations += 1
         self.topology_generation += 1
         self.last_topology_change = now
         self._paths = PathMap(self.router_id, self._nodes.link_states(self._peers))
         self._install(now)
-        self._flux_until = now + 2 * self._flux_interval_s()
+        self._pacing.note_paths(now, len(self._nodes))
         if self._peers:
-            self._deadlines.set_at_most(("ra", ""), max(now, self._last_ra) + self._flux_interval_s())
+            self._deadlines.set_at_most(("ra", ""), self._pacing.flux_ra_at(now, len(self._nodes)))
 
     def _install(self, now: float) -> None:
         """Hand out the routes that differ from those installed and ask the routers that became reachable."""
@@ -595,19 +516,18 @@ class ControlPlane:
                 continue
             connection_id = self._adjacent_routes[route.next_hop][0]
             installed = InstalledRoute(route.next_hop, connection_id, route.cost, node.id in self._adjacent)
-            if node.installed != installed:
+            if self._outbox.install(node, installed):
                 set_count += 1
-                node.installed = installed
-                self._out.append(SetNode(router_id=node.id, **installed._asdict()))
+                self._asker.on_route_changed(node, now)
             if not node.is_reachable:
                 node.is_reachable = True
                 self._deadlines.cancel(("holdoff", node.id))
                 arrived.append(node)
         if self._paths.radius != self._radius:
             self._radius = self._paths.radius
-            self._out.append(SetRadius(hops=self._radius))
+            self._outbox.put(SetRadius(hops=self._radius))
         if set_count or lost_count:
-            self._out.append(RouteChanged(reason=self._reason(set_count, lost_count)))
+            self._outbox.put(RouteChanged(reason=self._reason(set_count, lost_count)))
         self._causes, self._cause_count = [], 0
         self._welcome(arrived, now)
 
@@ -623,89 +543,53 @@ class ControlPlane:
         for node in {node.id: node for node in (*arrived, *greeted)}.values():
             node.is_confirmed = False
             node.wants_addresses = True
-            node.asked_count = 0
             if node.is_reachable:
-                self._ask(node, now)
+                self._asker.begin(node, now)
+                self._pay(node, now)
 
-    def _ask(self, node: Node, now: float) -> None:
-        """Send what is lacking of LSR and MAR, to be repeated with growing waits until it is answered."""
-        if node.lacks_link_state:
-            self._send_request(node)
-        if node.lacks_addresses:
-            self._send_mobile_request(node)
-        if node.asked_count < MAX_ATTEMPTS:
-            self._deadlines.set(("ask", node.id), now + self.settings.retry_s * 2**node.asked_count)
-            node.asked_count += 1
+    def _pay(self, node: Node, now: float) -> None:
+        """Send the answers for which there was no way when they were asked for."""
+        if node.owes_link_state:
+            node.owes_link_state = False
+            self._send_link_state(node, None)
+        if node.owes_addresses:
+            node.owes_addresses = False
+            self._send_addresses(node, now)
 
-    def _end_asking(self, node: Node) -> None:
-        if not node.lacks_link_state and not node.lacks_addresses:
-            node.asked_count = 0
-            self._deadlines.cancel(("ask", node.id))
+    def _send_link_state(self, node: Node, connection_id: int | None) -> None:
+        self._outbox.link_state(node, self.ls_seq, self._peers, connection_id)
 
-    def _send_request(self, node: Node) -> None:
-        self._send("LSR", topology_to(node.id), messages.link_state_request_body(self.router_id))
-
-    def _send_mobile_request(self, node: Node) -> None:
-        have = node.addresses.mobile_seq
-        self._send("MAR", mobile_to(node.id), messages.mobile_request_body(self.router_id, have))
+    def _send_addresses(self, node: Node, now: float) -> None:
+        node.answered = (self._own.mobile_seq, now)
+        self._outbox.addresses(node, self._own)
 
     # -- sending -------------------------------------------------------------------------------------------------------
 
-    def _send(self, opcode: str, to: str, body: dict[str, object], connection_id: int | None = None) -> None:
-        self.counters.sent[opcode] += 1
-        self._out.append(SendControl(opcode=opcode, to=to, body=body, connection_id=connection_id))
-
     def _send_hello(self, links: Iterable[Link], now: float) -> None:
-        body = messages.hello_body(self.router_id, self.instance, self._neighbours.seen(now))
-        for link in links:
-            self._send("HELLO", HELLO_TO, body, link.connection_id)
-
-    def _flux_interval_s(self) -> float:
-        least = max(self.settings.ra_interval_flux_s, FLUX_S_PER_ROUTER * len(self._nodes))
-        return self._spread * min(least, self.settings.ra_interval_s)
+        self._outbox.hello([link.connection_id for link in links], self._neighbours.seen(now))
 
     def _advertise(self, now: float) -> None:
         """Send an RA now, or as soon as the last one is far enough back."""
-        earliest = self._last_ra + self.settings.ra_min_gap_s
-        if now < earliest:
-            self._deadlines.set_at_most(("ra", ""), earliest)
-            self._wants_ra = False
-            return
         self._wants_ra = False
-        self._deadlines.cancel(("ra", ""))
-        if not self._peers:
+        if now < self._pacing.ra_allowed_at:
+            self._deadlines.set_at_most(("ra", ""), self._pacing.ra_allowed_at)
             return
-        body = messages.advertisement_body(self.router_id, self.instance, self.ls_seq, self._own.mobile_seq)
-        self._send("RA", TOPOLOGY_ALL_TO, body)
-        self._last_ra = now
-        interval = self._flux_interval_s() if now < self._flux_until else self._spread * self.settings.ra_interval_s
-        self._deadlines.set(("ra", ""), now + interval)
+        self._deadlines.cancel(("ra", ""))
+        if self._peers:
+            self._outbox.advertisement(self.ls_seq, self._own.mobile_seq)
+            self._deadlines.set(("ra", ""), self._pacing.note_ra(now, len(self._nodes)))
 
     def _publish_soon(self, now: float) -> None:
         """Publish the changes of the own addresses, at once after quiet and gathered otherwise (extensions)."""
         if not self._own.has_changes:
             self._deadlines.cancel(("mau", ""))
             return
-        if now < self._last_mau + self.settings.mau_interval_s:
-            self._deadlines.set_at_most(("mau", ""), self._last_mau + self.settings.mau_interval_s)
+        if now < self._pacing.mau_allowed_at:
+            self._deadlines.set_at_most(("mau", ""), self._pacing.mau_allowed_at)
             return
-        mobile_seq, added, removed = self._own.publish()
+        publication = self._own.publish()
         if not self._peers:
             return
-        self._last_mau = now
-        body = messages.differential_body(self.router_id, mobile_seq, added, removed)
-        self._send("MAU", MOBILE_ALL_TO, body)
+        self._pacing.note_mau(now)
+        self._outbox.publication(publication)
         self._wants_ra = True
-
-    # -- log and counters ----------------------------------------------------------------------------------------------
-
-    def _count_malformed(self, opcode: str, error: PeerError, connection_id: int, now: float) -> None:
-        self.counters.malformed[opcode] += 1
-        if now >= self._malformed_logged_at + MALFORMED_LOG_S:
-            self._malformed_logged_at = now
-            _log.warning("connection=%d sent a malformed %s, ignored: %s", connection_id, opcode, error.description)
-
-    def _warn_once(self, router_id: str, text: str, value: int) -> None:
-        if router_id not in self._warned and len(self._warned) < WARNED_LIMIT:
-            self._warned.add(router_id)
-            _log.warning(text, router_id, value)

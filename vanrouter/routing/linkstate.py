@@ -47,6 +47,8 @@ class Node:
         "is_reachable",
         "lower_since",
         "ls_seq",
+        "owes_addresses",
+        "owes_link_state",
         "peers",
         "previous_instance",
         "wants_addresses",
@@ -69,6 +71,7 @@ class Node:
         self.installed: InstalledRoute | None = None
         self.wants_addresses = False
         self.asked_count = 0
+        self.owes_link_state = self.owes_addresses = False
         self.answered = (0, 0.0)  # number and time of the last absolute MAU sent to it
         self.flooded: tuple[int, int, int, int, float] | None = None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+from vanrouter.routing.linkstate import Node
 from vanrouter.routing.paths import PathMap
 
 
@@ -44,3 +45,22 @@ class NodeView:
     def valid_origins(self) -> list[str]:
         """Origins from which messages are passed on towards this router (section 6.3); computed when it is read."""
         return self.paths.valid_origins(self.id)
+
+
+def view_of(node: Node, paths: PathMap, last_topology_change: float, *, is_neighbour: bool) -> NodeView:
+    """Return the row of another router."""
+    route = node.installed
+    return NodeView(
+        id=node.id,
+        instance=node.instance,
+        neighbours=tuple(node.peers),
+        next_hop=None if route is None else route.next_hop,
+        cost=None if route is None else route.cost,
+        is_neighbour=is_neighbour,
+        connection_id=None if route is None else route.connection_id,
+        ls_seq=node.ls_seq,
+        mobile_seq=node.addresses.mobile_seq,
+        address_count=len(node.addresses.by_key),
+        last_topology_change=last_topology_change,
+        paths=paths,
+    )

@@ -1,0 +1,287 @@
+"""Networks of control planes in virtual time: a heap of events, links that delay, lose, double and reorder.
+
+Each host does what the core of a router does with control messages and commands (router protocol sections 4.4, 5.1 and
+7.4): the radius limit, the flood by trace, the tree by valid origins, next hops for what is addressed to one router.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from random import Random
+
+from vanrouter.routing.commands import (
+    BindAddress,
+    Command,
+    ControlSettings,
+    RemoveNode,
+    RouteChanged,
+    SendControl,
+    SetNode,
+    SetRadius,
+    UnbindAddress,
+)
+from vanrouter.routing.control import ControlPlane
+
+EPOCH = 1_800_000_000
+
+
+@dataclass(slots=True)
+class Wire:
+    """A pair of routers that can be connected, and how badly."""
+
+    a: str
+    b: str
+    cost: int = 1
+    delay_s: float = 0.001
+    jitter_s: float = 0.0
+    loss: float = 0.0
+    doubling: float = 0.0
+    is_cut: bool = False
+    is_mute: bool = False
+    """Swallows everything while both ends believe that they are connected."""
+    ids: tuple[int, int] | None = None
+    """Connection ids of both ends while it is connected."""
+
+
+@dataclass(slots=True)
+class Packet:
+    """A control message on its way."""
+
+    opcode: str
+    to: str
+    body: dict[str, object]
+    ingress: str
+    trace: tuple[str, ...]
+
+
+class Host:
+    """One router: its control plane and the tables that commands fill."""
+
+    def __init__(self, router_id: str) -> None:
+        self.id = router_id
+        self.is_up = False
+        self.plane = ControlPlane(router_id, 0)
+        self.routes: dict[str, SetNode] = {}
+        self.bound: dict[str, dict[str, BindAddress]] = {}
+        self.radius = 0
+        self.ways: dict[int, tuple[Wire, str]] = {}
+        self.wanted: dict[str, int] = {}
+        self.timer_at: float | None = None
+        self.epoch = 0
+
+
+class Network:
+    """A network and its clock.
+
+    Args:
+        seed: of the randomness of links.
+        settings: of every control plane.
+    """
+
+    def __init__(self, seed: int = 0, settings: ControlSettings | None = None) -> None:
+        self.now = 0.0
+        self.random = Random(seed)
+        self.settings = settings or ControlSettings()
+        self.hosts: dict[str, Host] = {}
+        self.wires: list[Wire] = []
+        self.sent = 0
+        self.delivered = 0
+        self._events: list[tuple[float, int, Callable[..., None], tuple[object, ...]]] = []
+        self._count = 0
+        self._next_connection = 0
+
+    # -- building and breaking -----------------------------------------------------------------------------------------
+
+    def add_router(self, router_id: str) -> Host:
+        host = self.hosts[router_id] = Host(router_id)
+        self._boot(host)
+        return host
+
+    def add_wire(self, a: str, b: str, **options: object) -> Wire:
+        wire = Wire(a, b, **options)  # type: ignore[arg-type]  # names are checked by the call
+        self.wires.append(wire)
+        self.connect(wire)
+        return wire
+
+    def _boot(self, host: Host) -> None:
+        host.plane = ControlPlane(host.id, EPOCH + int(self.now), self.settings)
+        host.is_up = True
+        host.epoch += 1
+        host.routes, host.bound, host.radius, host.ways, host.timer_at = {}, {}, 0, {}, None
+        for key, hint in host.wanted.items():
+            self.apply(host, host.plane.on_address_added(key, hint, self.now))
+
+    def connect(self, wire: Wire) -> None:
+        """Connect a wire if both ends are up and it is whole; both ends see it within its delay."""
+        if wire.is_cut or wire.ids or not self.hosts[wire.a].is_up or not self.hosts[wire.b].is_up:
+            return
+        self._next_connection += 2
+        wire.ids = (self._next_connection - 1, self._next_connection)
+        for name, connection_id in zip((wire.a, wire.b), wire.ids, strict=True):
+            self.at(self.now + self.random.uniform(0, wire.delay_s), self._attached, wire, name, connection_id)
+
+    def _attached(self, wire: Wire, name: str, connection_id: int) -> None:
+        if wire.ids and connection_id in wire.ids:
+            host = self.hosts[name]
+            host.ways[connection_id] = (wire, name)
+            self.apply(host, host.plane.on_link_up(connection_id, wire.cost, self.now))
+
+    def disconnect(self, wire: Wire) -> None:
+        ids, wire.ids = wire.ids, None
+        for name, connection_id in zip((wire.a, wire.b), ids or (), strict=False):
+            host = self.hosts[name]
+            if host.is_up and host.ways.pop(connection_id, None):
+                self.apply(host, host.plane.on_link_lost(connection_id, self.now))
+
+    def cut(self, wire: Wire) -> None:
+        wire.is_cut = True
+        self.disconnect(wire)
+
+    def heal(self, wire: Wire) -> None:
+        wire.is_cut = wire.is_mute = False
+        self.connect(wire)
+
+    def kill(self, host: Host) -> None:
+        host.is_up = False
+        host.epoch += 1
+        for wire in self.wires_of(host):
+            self.disconnect(wire)
+
+    def restart(self, host: Host) -> None:
+        if host.is_up:
+            self.kill(host)
+        self._boot(host)
+        for wire in self.wires_of(host):
+            self.connect(wire)
+
+    def set_cost(self, wire: Wire, cost: int) -> None:
+        wire.cost = cost
+        for name, connection_id in zip((wire.a, wire.b), wire.ids or (), strict=False):
+            host = self.hosts[name]
+            self.apply(host, host.plane.on_cost_changed(connection_id, cost, self.now))
+
+    def add_address(self, host: Host, key: str, hint: int = 3) -> None:
+        host.wanted[key] = hint
+        if host.is_up:
+            self.apply(host, host.plane.on_address_added(key, hint, self.now))
+
+    def remove_address(self, host: Host, key: str) -> None:
+        if host.wanted.pop(key, None) is not None and host.is_up:
+            self.apply(host, host.plane.on_address_removed(key, self.now))
+
+    def wires_of(self, host: Host) -> Iterator[Wire]:
+        return (wire for wire in self.wires if host.id in (wire.a, wire.b))
+
+    # -- time ----------------------------------------------------------------------------------------------------------
+
+    def at(self, when: float, what: Callable[..., None], *arguments: object) -> None:
+        self._count += 1
+        heappush(self._events, (when, self._count, what, arguments))
+
+    def run_until(self, until: float) -> None:
+        events = self._events
+        while events and events[0][0] <= until:
+            self.now, _, what, arguments = heappop(events)
+            what(*arguments)
+        self.now = until
+
+    def _timer(self, host: Host, epoch: int) -> None:
+        if host.epoch == epoch and host.timer_at is not None and self.now >= host.timer_at:
+            host.timer_at = None
+            self.apply(host, host.plane.on_timer(self.now))
+
+    # -- the core of a router ------------------------------------------------------------------------------------------
+
+    def apply(self, host: Host, commands: list[Command]) -> None:
+        for command in commands:
+            match command:
+                case SendControl():
+                    packet = Packet(command.opcode, command.to, command.body, host.id, (host.id,))
+                    if command.connection_id is not None:
+                        self._transmit(host, command.connection_id, packet)
+                    else:
+                        self._route(host, packet)
+                case SetNode():
+                    host.routes[command.router_id] = command
+                case RemoveNode():
+                    del host.routes[command.router_id]
+                    host.bound.pop(command.router_id, None)
+                case BindAddress():
+                    assert command.router_id in host.routes
+                    host.bound.setdefault(command.router_id, {})[command.key] = command
+                case UnbindAddress():
+                    del host.bound[command.router_id][command.key]
+                case SetRadius():
+                    host.radius = command.hops
+                case RouteChanged():
+                    pass
+        due = host.plane.next_deadline()
+        if due is not None and (host.timer_at is None or due < host.timer_at):
+            host.timer_at = due
+            self.at(max(due, self.now), self._timer, host, host.epoch)
+
+    def _route(self, host: Host, packet: Packet) -> None:
+        plane = host.plane
+        if packet.to == "amqp:/_topo/0/all/qdrouter":
+            for router_id, connection_id in plane.neighbour_connections().items():
+                if router_id not in packet.trace:
+                    self._transmit(host, connection_id, packet)
+        elif packet.to == "_topo/0/all/qdrouter.ma":
+            origin = None if packet.ingress == host.id else packet.ingress
+            if origin is not None and not plane.is_known_origin(origin):
+                return
+            ways = {}
+            for route in host.routes.values():
+                if plane.is_valid_origin(route.router_id, origin):
+                    ways[route.next_hop] = route.connection_id
+            for next_hop, connection_id in ways.items():
+                if next_hop not in packet.trace:
+                    self._transmit(host, connection_id, packet)
+        else:
+            route = host.routes.get(packet.to.split("/")[3])
+            if route is not None and plane.is_valid_origin(route.router_id, packet.ingress):
+                self._transmit(host, route.connection_id, packet)
+
+    def _transmit(self, host: Host, connection_id: int, packet: Packet) -> None:
+        way = host.ways.get(connection_id)
+        if way is None:
+            return
+        wire = way[0]
+        self.sent += 1
+        if wire.is_mute or (wire.loss and self.random.random() < wire.loss):
+            return
+        ids = wire.ids
+        assert ids is not None
+        there, there_id = (wire.b, ids[1]) if connection_id == ids[0] else (wire.a, ids[0])
+        copies = 2 if wire.doubling and self.random.random() < wire.doubling else 1
+        for _ in range(copies):
+            delay = wire.delay_s + (self.random.random() * wire.jitter_s if wire.jitter_s else 0.0)
+            self.at(self.now + delay, self._receive, self.hosts[there], there_id, packet)
+
+    def _receive(self, host: Host, connection_id: int, packet: Packet) -> None:
+        if connection_id not in host.ways or len(packet.trace) > host.radius + 1:
+            return
+        self.delivered += 1
+        to = packet.to
+        if to == "amqp:/_local/qdhello" or to.startswith(f"amqp:/_topo/0/{host.id}/"):
+            self.apply(host, host.plane.on_message(packet.opcode, packet.body, connection_id, self.now))
+            return
+        onward = Packet(packet.opcode, to, packet.body, packet.ingress, (*packet.trace, host.id))
+        if "/all/" in to:
+            if host.plane.should_forward(packet.opcode, packet.body, len(packet.trace), self.now):
+                self._route(host, onward)
+            self.apply(host, host.plane.on_message(packet.opcode, packet.body, connection_id, self.now))
+        else:
+            self._route(host, onward)
+
+    # -- the truth -----------------------------------------------------------------------------------------------------
+
+    def true_graph(self) -> dict[str, dict[str, int]]:
+        graph: dict[str, dict[str, int]] = {host.id: {} for host in self.hosts.values() if host.is_up}
+        for wire in self.wires:
+            if wire.ids and not wire.is_mute:
+                for here, there in ((wire.a, wire.b), (wire.b, wire.a)):
+                    graph[here][there] = min(wire.cost, graph[here].get(there, wire.cost))
+        return graph
