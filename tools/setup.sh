@@ -93,7 +93,7 @@ make_venv() {
     "$PYTHON" -m venv "$VENV"
 }
 
-pip_install() { "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check -c tools/constraints.txt "$@" </dev/null; }
+pip_install() { "$VENV/bin/python" -m pip install -qq --disable-pip-version-check -c tools/constraints.txt "$@" </dev/null; }
 
 proton_is_whole() { "$VENV/bin/python" tools/check_proton.py; }
 
@@ -118,8 +118,8 @@ check_python
 make_venv
 install_proton
 case "$LEVEL" in
-    base) pip_install --no-binary python-qpid-proton -e . ;;
-    *) pip_install --no-binary python-qpid-proton -e '.[dev]' ;;
+    base) pip_install -e . ;;
+    *) pip_install -e '.[dev]' ;;
 esac
 proton_is_whole
 case "$LEVEL" in test|bench)
