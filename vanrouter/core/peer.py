@@ -10,7 +10,7 @@ from enum import Enum
 from typing import Any
 
 from vanrouter.engine import proton
-from vanrouter.engine.sections import Array, Int, Symbol, ULong, decode, encode
+from vanrouter.engine.sections import Array, Symbol, decode, encode
 from vanrouter.errors import PeerError
 
 CAPABILITIES = ("ANONYMOUS-RELAY", "qd.streaming-links", "qd.connection_trunking")
@@ -71,9 +71,9 @@ class Peer:
                 if not isinstance(key, Symbol):
                     break
                 properties[str(key)] = item
-        cost = _typed(properties.get("qd.inter-router-cost"), Int)
-        role = _typed(properties.get("qd.inter-router-role"), Int)
-        ordinal = _typed(properties.get("qd.group-ordinal"), ULong)
+        cost = _number(properties.get("qd.inter-router-cost"))
+        role = _number(properties.get("qd.inter-router-role"))
+        ordinal = _number(properties.get("qd.group-ordinal"))
         correlator = properties.get("qd.group-correlator")
         failover = properties.get("failover-server-list")
         return Peer(
@@ -87,13 +87,15 @@ class Peer:
             correlator=correlator[:CORRELATOR_LENGTH] if type(correlator) is str else "",
             ordinal=ordinal or 0,
             is_data_connection=role == INTER_ROUTER_DATA_CODE,
-            failover=tuple(entry for entry in failover if isinstance(entry, dict)) if isinstance(failover, list) else None,
+            failover=tuple(entry for entry in failover if isinstance(entry, dict))
+            if isinstance(failover, list)
+            else None,
         )
 
 
-def _typed(value: object, kind: type[int]) -> int | None:
-    """Return a number only if it came in exactly that type (section 1.4), as a plain int."""
-    return int(value) if isinstance(value, kind) else None
+def _number(value: object) -> int | None:
+    """Return a number of any AMQP integer type. The C router wants exactly the type of section 1.4; we are tolerant."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def read_value(data: Any) -> object:
