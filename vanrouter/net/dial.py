@@ -1,0 +1,203 @@
+"""Reaching a server over TCP: name resolution beside the loop, several addresses, one connection.
+
+Layer: 2. Source: TCP over AMQP, sections 9.3 (rule 6) and 12; RFC 8305 for the order of attempts.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from vanrouter.net.reactor import ERROR, OUT, Reactor, Timer
+
+ATTEMPT_DELAY_S = 0.25
+"""From one address to the next while the first has not answered (RFC 8305, section 5)."""
+
+RESOLVED_FOR_S = 5.0
+"""How long the addresses of a name are used without asking again."""
+
+MAX_ADDRESSES = 16
+"""Of one name, tried for one connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """One address that a socket can be connected to or bound to."""
+
+    family: int
+    address: tuple[Any, ...]
+
+
+def literal_addresses(host: str, port: str, *, is_passive: bool = False) -> list[Address] | None:
+    """Return the address of an IP literal with a numeric port; None when a name has to be resolved."""
+    try:
+        return _addresses(host, port, socket.AI_NUMERICHOST | socket.AI_NUMERICSERV, is_passive)
+    except socket.gaierror:
+        return None
+
+
+def resolve(host: str, port: str, *, is_passive: bool = False) -> list[Address]:
+    """Resolve a name. Blocks: for threads.
+
+    Raises:
+        socket.gaierror: the resolver's own error.
+    """
+    return _addresses(host, port, 0, is_passive)
+
+
+def _addresses(host: str, port: str, flags: int, is_passive: bool) -> list[Address]:
+    if is_passive:
+        flags |= socket.AI_PASSIVE
+    found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=flags)
+    unique = dict.fromkeys(Address(family, address) for family, _, _, _, address in found)
+    return list(unique)[:MAX_ADDRESSES]
+
+
+class Resolver:
+    """The addresses of one server."""
+
+    __slots__ = ("_addresses", "_expires", "_host", "_is_literal", "_port", "_reactor", "_waiting")
+
+    def __init__(self, reactor: Reactor, host: str, port: str) -> None:
+        self._reactor = reactor
+        self._host = host
+        self._port = port
+        self._waiting: list[Callable[[list[Address] | Exception], None]] = []
+        self._expires = 0.0
+        found = literal_addresses(host, port)
+        self._is_literal = found is not None
+        self._addresses: list[Address] = found or []
+
+    def known(self) -> list[Address] | None:
+        """Return the addresses if nothing has to be asked."""
+        if self._is_literal or (self._addresses and self._reactor.now < self._expires):
+            return self._addresses
+        return None
+
+    def ask(self, done: Callable[[list[Address] | Exception], None]) -> None:
+        """Call `done` with the addresses or the error; one question serves all that wait."""
+        self._waiting.append(done)
+        if len(self._waiting) == 1:
+            host, port = self._host, self._port
+            self._reactor.run_in_thread(lambda: resolve(host, port), self._on_resolved)
+
+    def _on_resolved(self, result: Any) -> None:
+        if isinstance(result, Exception):
+            self._addresses = []
+        else:
+            self._addresses = result
+            self._expires = self._reactor.now + RESOLVED_FOR_S
+        waiting, self._waiting = self._waiting, []
+        for done in waiting:
+            done(result)
+
+
+def begin_connect(target: Address) -> tuple[socket.socket, int]:
+    """Begin a connection without waiting.
+
+    The second call asks how the first went: to a server on the same host, the handshake is over by then, and a turn
+    of the loop is saved.
+
+    Returns:
+        The socket and 0 when it is connected, EALREADY while it is not, or another error number.
+    """
+    sock = socket.socket(target.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        error = sock.connect_ex(target.address)
+        if error == errno.EINPROGRESS:
+            error = sock.connect_ex(target.address)
+    except OSError as failure:
+        error = failure.errno or errno.EINVAL
+    if error == errno.EISCONN:
+        error = 0
+    return sock, error
+
+
+class ConnectOwner(Protocol):
+    """Who wants the connection."""
+
+    def on_connected(self, sock: socket.socket) -> None:
+        """There it is; the owner has to close it."""
+
+    def on_connect_failed(self, error: int) -> None:
+        """No address answered; the error number of the last."""
+
+
+class Connecting:
+    """Attempts at the addresses of one server, in turn; the first that succeeds wins."""
+
+    __slots__ = ("_last_error", "_open", "_owner", "_reactor", "_targets", "_timer")
+
+    def __init__(self, reactor: Reactor, targets: list[Address], owner: ConnectOwner) -> None:
+        self._reactor = reactor
+        self._targets = targets[::-1]
+        self._owner: ConnectOwner | None = owner
+        self._open: dict[int, socket.socket] = {}
+        self._timer: Timer | None = None
+        self._last_error = errno.EHOSTUNREACH
+
+    def start(self) -> None:
+        """Try the first address; the owner may be called before this returns."""
+        while self._targets and self._owner is not None:
+            sock, error = begin_connect(self._targets.pop())
+            if error == 0:
+                self._succeed(sock)
+            elif error == errno.EALREADY:
+                self._watch(sock)
+                return
+            else:
+                sock.close()
+                self._last_error = error
+        if not self._open and self._owner is not None:
+            owner, self._owner = self._owner, None
+            owner.on_connect_failed(self._last_error)
+
+    def cancel(self) -> None:
+        """Give up; the owner is not called any more."""
+        self._owner = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for fd, sock in self._open.items():
+            self._reactor.unregister(fd)
+            self._reactor.call_soon(sock.close)
+        self._open.clear()
+
+    def _watch(self, sock: socket.socket) -> None:
+        fd = sock.fileno()
+        self._open[fd] = sock
+        self._reactor.register(fd, lambda _mask: self._on_ready(fd), OUT | ERROR)
+        if self._targets:
+            self._timer = self._reactor.call_later(ATTEMPT_DELAY_S, self.start)
+
+    def _on_ready(self, fd: int) -> None:
+        sock = self._open.get(fd)
+        if sock is None:
+            return
+        error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if error == 0:
+            try:
+                sock.getpeername()
+            except OSError:
+                return  # an event of this number's last owner: not connected yet
+        del self._open[fd]
+        self._reactor.unregister(fd)
+        if error == 0:
+            self._succeed(sock)
+            return
+        self._last_error = error
+        self._reactor.call_soon(sock.close)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self.start()
+
+    def _succeed(self, sock: socket.socket) -> None:
+        owner = self._owner
+        self.cancel()
+        if owner is not None:
+            owner.on_connected(sock)

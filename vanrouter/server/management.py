@@ -1,0 +1,67 @@
+"""The management node: requests from the network to the agent, and its replies back.
+
+Layer: 5. Source: management.md, sections 1 and 2.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from vanrouter.core.links import Receiver
+from vanrouter.engine.annotations import Annotations
+from vanrouter.engine.messages import Message, decode_message, encode_message
+from vanrouter.engine.sections import Int
+from vanrouter.errors import PeerError
+from vanrouter.mgmt.agent import Request
+
+if TYPE_CHECKING:
+    from vanrouter.server.site import Site
+
+logger = logging.getLogger("vanrouter.mgmt")
+
+ADDRESSES = ("$management", "_local/$management", "_local/$_management_internal")
+
+
+class ManagementNode:
+    """Answers at the management addresses of this router."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self.undeliverable = 0
+        """Replies whose address nobody consumes any more."""
+
+    def start(self) -> None:
+        """Take requests from now on."""
+        for address in ADDRESSES:
+            self._site.router.subscribe_messages(address, self._on_request, is_announced=False)
+
+    def _on_request(self, _annotations: Annotations, content: bytes, receiver: Receiver | None) -> None:
+        try:
+            message = decode_message(content)
+        except PeerError as error:
+            logger.error("Request refused: %s", error.description)
+            return
+        if message.reply_to is None:
+            return
+        security = None if receiver is None else receiver.connection.security
+        request = Request.of(
+            {str(key): value for key, value in message.application_properties.items()},
+            message.body,
+            correlation_id=message.correlation_id,
+            reply_to=message.reply_to,
+            user="anonymous" if security is None else security.user or "anonymous",
+        )
+        reply = self._site.agent.handle(request)
+        properties: dict[str, Any] = {"statusCode": Int(reply.status), "statusDescription": reply.description}
+        octets = encode_message(
+            Message(
+                to=message.reply_to,
+                correlation_id=message.correlation_id,
+                durable=False,
+                application_properties=properties,
+                body=reply.body,
+            )
+        )
+        if not self._site.router.send_message(message.reply_to, octets):
+            self.undeliverable += 1

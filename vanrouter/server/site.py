@@ -1,0 +1,398 @@
+"""A site's router put together: loop, core, adaptors, management; and each entity's way to the room concerned.
+
+Layer: 5. Source: management.md, sections 9 and 11; architecture (a change of configuration).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from vanrouter import __version__
+from vanrouter.adaptors.amqp import AmqpConnections, AmqpConnector, AmqpListener, AmqpSettings
+from vanrouter.adaptors.tcp_config import ConnectorConfig, ListenerConfig, TlsFiles
+from vanrouter.adaptors.tcp_connector import ConnectorService
+from vanrouter.adaptors.tcp_listener import ListenerService
+from vanrouter.adaptors.tcp_shared import Shared
+from vanrouter.core.peer import Role
+from vanrouter.core.router import Router
+from vanrouter.core.table import AddressRule, Treatment
+from vanrouter.engine.security import TlsProfile
+from vanrouter.errors import ConfigError, ManagementError
+from vanrouter.mgmt.agent import Agent
+from vanrouter.mgmt.config import Configuration
+from vanrouter.mgmt.entities import Entity, Registry
+from vanrouter.mgmt.entity_types import SCHEMA
+from vanrouter.mgmt.options import StartOptions
+from vanrouter.mgmt.rules import address_pattern
+from vanrouter.mgmt.secrets import Secret, resolve
+from vanrouter.net.reactor import Reactor
+from vanrouter.routing.commands import ControlSettings
+from vanrouter.server.management import ManagementNode
+from vanrouter.server.views import LiveViews
+
+logger = logging.getLogger("vanrouter.core.router")
+config_logger = logging.getLogger("vanrouter.connections")
+tcp_logger = logging.getLogger("vanrouter.adaptors.tcp")
+
+TREATMENTS = {
+    "multicast": Treatment.MULTICAST,
+    "closest": Treatment.CLOSEST,
+    "balanced": Treatment.BALANCED,
+    "unavailable": Treatment.UNAVAILABLE,
+    "even": Treatment.EVEN,
+}
+STARTED_LAST = ("connector", "listener", "tcpListener", "tcpConnector", "listenerAddress")
+
+
+class Site:
+    """Everything of one router."""
+
+    def __init__(self, configuration: Configuration, options: StartOptions) -> None:
+        self.reactor = Reactor()
+        self.options = options
+        entity = configuration.router.attributes
+        network = configuration.of("network")[0].attributes
+        self.router = Router(
+            self.reactor,
+            str(entity["id"]),
+            str(entity["mode"]),
+            instance=int(time.time()),
+            network_id=_text(network.get("networkId")),
+            tenant_id=_text(network.get("tenantId")) or _text(entity.get("vanId")),
+            default_treatment=TREATMENTS[str(entity["defaultDistribution"])],
+            control_settings=control_settings(entity),
+        )
+        self.started_at = self.reactor.now
+        self.router_attributes = entity
+        self.registry = Registry(SCHEMA, self.router.next_link_id)
+        self._configuration = configuration
+        self.amqp = AmqpConnections(self.router)
+        self.tcp = Shared(self.router)
+        self.objects: dict[Entity, Any] = {}
+        """The live object of each entity that has one."""
+        self.views = LiveViews(self)
+        self.agent = Agent(self.registry, self.views, self)
+        self.management = ManagementNode(self)
+        self._is_shutting_down = False
+
+    # Start and end.
+
+    def start(self) -> None:
+        """Bring up everything that the configuration names.
+
+        Raises:
+            ConfigError: something cannot be brought up.
+            OSError: an AMQP listener cannot bind.
+        """
+        router = self.router
+        logger.info("Version: %s", __version__)
+        server_logger = logging.getLogger("vanrouter.engine.connection")
+        server_logger.info("Container Name: %s", router.router_id)
+        mode = router.mode.capitalize()
+        detail = f", area=0 id={router.router_id}" if router.is_interior else ""
+        logger.info("Router started in %s mode%s", mode, detail)
+        self.management.start()
+        for config in self._configuration.entities:
+            entity = self.registry.load(config)
+            try:
+                self._bring_up(entity)
+            except OSError as error:
+                endpoint = f"{entity.text('host')}:{entity.text('port')}"
+                server_logger.critical("Shutting down, required listener failed %s", endpoint)
+                raise ConfigError(
+                    f"{entity.type.short} {endpoint}",
+                    f"cannot listen: {error.strerror or error}",
+                    file=config.file,
+                    line=config.line,
+                ) from error
+            except ConfigError as error:
+                if error.file is None:
+                    raise ConfigError(error.key, error.reason, file=config.file, line=config.line) from error
+                raise
+
+    def shut_down(self) -> None:
+        """End at once: sockets just close (management.md section 12)."""
+        if self._is_shutting_down:
+            return
+        self._is_shutting_down = True
+        for live in list(self.objects.values()):
+            if isinstance(live, AmqpConnector):
+                live.is_closed = True
+            elif isinstance(live, (ListenerService, ConnectorService)):
+                live.shut_down()
+        for connection in list(self.router.amqp_connections.values()):
+            connection.on_closed = None
+            connection.engine.drop(None)
+        self.reactor.call_soon(self.reactor.stop)
+
+    # What entities become. These four are the agent's `Actions`.
+
+    def create(self, entity: Entity) -> None:
+        """Bring up an entity made while running."""
+        try:
+            self._bring_up(entity)
+        except OSError as error:
+            logging.getLogger("vanrouter.engine.connection").error(
+                "Cannot listen on %s:%s: %s", entity.text("host"), entity.text("port"), error.strerror or error
+            )
+
+    def _bring_up(self, entity: Entity) -> None:
+        handler = getattr(self, f"_up_{entity.type.short.replace('.', '_')}", None)
+        if handler is not None:
+            handler(entity)
+
+    def update(self, entity: Entity, changes: Mapping[str, object]) -> None:
+        """Apply changed attributes."""
+        kind = entity.type.short
+        if kind == "log":
+            self.options.logs.update(entity.text("module"), changes)
+        elif kind == "network" and "networkId" in changes:
+            self.router.space.set_network_id(_text(changes["networkId"]))
+        elif kind == "tcpListener" and "observer" in changes:
+            self.objects[entity].observer = entity.text("observer")
+        elif kind in ("listener", "connector") and "cost" in changes:
+            self._change_cost(entity)
+
+    def delete(self, entity: Entity) -> None:
+        """Take an entity down."""
+        live = self.objects.pop(entity, None)
+        kind = entity.type.short
+        drop = self.router_attributes.get("dropTcpConnections") is not False
+        if isinstance(live, (ListenerService, ConnectorService)):
+            live.delete(drop)
+            tcp_logger.info("Deleted %s for %s", type_title(kind), entity.text("address"))
+        elif isinstance(live, AmqpListener):
+            live.close()
+            config_logger.info("Deleted  Listener: %s", live.settings.endpoint)
+        elif isinstance(live, AmqpConnector):
+            live.close()
+            config_logger.info("Deleted Connector: %s", live.settings.endpoint)
+        elif kind == "router.config.address":
+            self.router.table.rules.remove(str(live))
+        elif kind == "listenerAddress":
+            listener = self._tcp_listener(entity.text("listener"))
+            if listener is not None:
+                listener.remove_address(str(live.name))
+
+    def update_connection(self, identity: str, changes: Mapping[str, object]) -> None:
+        """Cut a connection, or trace its frames."""
+        connection = self.router.connections.get(int(identity)) if identity.isdigit() else None
+        if connection is None:
+            raise ManagementError(400, f"No connection with identity={identity}")
+        if changes.get("adminStatus") == "deleted":
+            if getattr(connection, "is_protected", False):
+                raise ManagementError(403, "You are not allowed to perform this operation.")
+            if hasattr(connection, "force_close"):
+                connection.force_close()
+            else:
+                connection.close(("amqp:connection:forced", "Connection forced-closed by management request"))
+            logging.getLogger("vanrouter.mgmt").info("[C%s] Connection force-closed by request", identity)
+
+    def _change_cost(self, entity: Entity) -> None:
+        cost = entity.number("cost")
+        for connection in list(self.router.amqp_connections.values()):
+            if connection.listener_name == (entity.name or "") and connection.role is Role.INTER_ROUTER:
+                connection.cost = max(cost, connection.peer.cost)
+                self.router.control.on_cost_changed(connection)
+
+    # One method for each type that has a live object.
+
+    def _up_listener(self, entity: Entity) -> None:
+        listener = AmqpListener(self.amqp, self._amqp_settings(entity))
+        self.objects[entity] = listener
+        config_logger.info("Configured  Listener: %s", self._described(entity))
+        listener.open()
+
+    def _up_connector(self, entity: Entity) -> None:
+        connector = AmqpConnector(self.amqp, self._amqp_settings(entity))
+        self.objects[entity] = connector
+        config_logger.info("Configured Connector: %s", self._described(entity))
+        connector.open()
+
+    def _described(self, entity: Entity) -> str:
+        profile = entity.text("sslProfile")
+        suffix = f", sslProfile={profile}" if profile else ""
+        http = ", http" if entity.is_on("http") else ""
+        endpoint = f"{entity.text('host')}:{entity.text('port')}"
+        return f"{endpoint} proto=any, role={entity.text('role')}{http}{suffix}"
+
+    def _up_tcpListener(self, entity: Entity) -> None:  # noqa: N802  # named for the entity type
+        attributes = {**entity.attributes, "name": self._given_name(entity)}
+        service = ListenerService(self.tcp, ListenerConfig.from_attributes(attributes, self._tls_files(entity)))
+        self.objects[entity] = service
+        tcp_logger.info(
+            "Configured TcpListener for %s, %s:%s", entity.text("address"), entity.text("host"), entity.text("port")
+        )
+        service.start()
+
+    def _up_tcpConnector(self, entity: Entity) -> None:  # noqa: N802  # named for the entity type
+        attributes = {**entity.attributes, "name": self._given_name(entity)}
+        service = ConnectorService(self.tcp, ConnectorConfig.from_attributes(attributes, self._tls_files(entity)))
+        self.objects[entity] = service
+        tcp_logger.info(
+            "Configured TcpConnector for %s, %s:%s", entity.text("address"), entity.text("host"), entity.text("port")
+        )
+        service.start()
+
+    def _up_listenerAddress(self, entity: Entity) -> None:  # noqa: N802  # named for the entity type
+        listener = self._tcp_listener(entity.text("listener"))
+        if listener is None:
+            raise ConfigError("listenerAddress.listener", f"there is no tcpListener named '{entity.text('listener')}'")
+        self.objects[entity] = listener.add_address(
+            entity.name or entity.identity, entity.text("address"), entity.number("value")
+        )
+
+    def _up_router_config_address(self, entity: Entity) -> None:
+        pattern = address_pattern(entity.attributes)
+        priority = entity.attributes.get("priority")
+        rule = AddressRule(
+            pattern=pattern,
+            treatment=TREATMENTS[entity.text("distribution")],
+            priority=priority if isinstance(priority, int) and priority >= 0 else None,
+        )
+        self.router.table.rules.add(rule)
+        self.objects[entity] = pattern
+        word = "Prefix" if entity.text("prefix") else "Pattern"
+        config_logger.info("Created address with %s=%s and distribution=%s", word, pattern, entity.text("distribution"))
+
+    _up_address = _up_router_config_address
+
+    def _tcp_listener(self, name: str) -> ListenerService | None:
+        entity = self.registry.named("tcpListener", name)
+        live = None if entity is None else self.objects.get(entity)
+        return live if isinstance(live, ListenerService) else None
+
+    @staticmethod
+    def _given_name(entity: Entity) -> str:
+        return "" if entity.name is None or entity.name == entity.identity else entity.name
+
+    def _profile(self, entity: Entity) -> Entity | None:
+        name = entity.text("sslProfile")
+        if not name:
+            return None
+        profile = self.registry.named("sslProfile", name)
+        if profile is None:
+            raise ConfigError(f"{entity.type.short}.sslProfile", f"sslProfile '{name}' not found")
+        return profile
+
+    def _tls_profile(self, entity: Entity) -> TlsProfile | None:
+        profile = self._profile(entity)
+        if profile is None:
+            return None
+        return TlsProfile(
+            name=profile.name or "",
+            ca_file=_text(profile.attributes.get("caCertFile")),
+            cert_file=_text(profile.attributes.get("certFile")),
+            key_file=_text(profile.attributes.get("privateKeyFile")),
+            password=self._secret(profile, "password"),
+            ciphers=_text(profile.attributes.get("ciphers")),
+            protocols=_text(profile.attributes.get("protocols")),
+            uid_format=_text(profile.attributes.get("uidFormat")),
+            ordinal=profile.number("ordinal"),
+        )
+
+    def _tls_files(self, entity: Entity) -> TlsFiles | None:
+        profile = self._tls_profile(entity)
+        if profile is None:
+            return None
+        return TlsFiles(
+            ca_file=profile.ca_file,
+            cert_file=profile.cert_file,
+            key_file=profile.key_file,
+            password=profile.password,
+            ciphers=profile.ciphers,
+        )
+
+    def _secret(self, entity: Entity, attribute: str) -> str | None:
+        value = entity.attributes.get(attribute)
+        if not isinstance(value, Secret):
+            return _text(value)
+        text = resolve(value, f"{entity.type.short}.{attribute}")
+        self.options.logs.hide(text)
+        return text
+
+    def _amqp_settings(self, entity: Entity) -> AmqpSettings:
+        values = entity.attributes
+        sasl_user = _text(values.get("saslUsername"))
+        return AmqpSettings(
+            name=self._given_name(entity),
+            host=entity.text("host"),
+            port=entity.text("port"),
+            role=Role(entity.text("role")),
+            cost=entity.number("cost") or 1,
+            family=_text(values.get("socketAddressFamily")),
+            tls=self._tls_profile(entity),
+            sasl_mechanisms=_text(values.get("saslMechanisms")),
+            max_frame_bytes=entity.number("maxFrameSize") or 16384,
+            max_sessions=entity.number("maxSessions") or 32768,
+            max_session_frames=entity.number("maxSessionFrames") or None,
+            idle_timeout_s=entity.number("idleTimeoutSeconds"),
+            strip_annotations=entity.text("stripAnnotations") or "both",
+            link_capacity=entity.number("linkCapacity") or 250,
+            open_properties=dict(values.get("openProperties") or {}),  # type: ignore[call-overload]  # a map by its schema
+            sasl_config_dir=_text(self.router_attributes.get("saslConfigDir")),
+            sasl_config_name=_text(self.router_attributes.get("saslConfigName")),
+            authenticate_peer=entity.is_on("authenticatePeer"),
+            require_encryption=entity.is_on("requireEncryption"),
+            require_tls=entity.is_on("requireSsl"),
+            handshake_timeout_s=entity.number("initialHandshakeTimeoutSeconds"),
+            failover_urls=failover_entries(entity.text("failoverUrls")) if entity.type.short == "listener" else (),
+            verify_hostname=values.get("verifyHostname") is not False,
+            sasl_username=sasl_user,
+            sasl_password=self._secret(entity, "saslPassword"),
+            data_connections=self.data_connections(),
+        )
+
+    def data_connections(self) -> int:
+        """Return how many data connections an inter-router connector makes (router protocol, section 1.5)."""
+        text = str(self.router_attributes.get("dataConnectionCount", "auto"))
+        if text.isdigit():
+            return int(text)
+        threads = self.router_attributes.get("workerThreads")
+        return (int(threads) + 1) // 2 if isinstance(threads, int) else 2
+
+
+def type_title(short: str) -> str:
+    """Return an entity type as the log writes it: `TcpListener`."""
+    return short[0].upper() + short[1:]
+
+
+def failover_entries(urls: str) -> tuple[dict[str, str], ...]:
+    """Return `failoverUrls` as the entries of `failover-server-list` (router protocol, section 1.4)."""
+    entries = []
+    for url in filter(None, (part.strip() for part in urls.split(","))):
+        scheme, separator, rest = url.partition("://")
+        if not separator:
+            scheme, rest = "amqp", url
+        host, _, port = rest.rpartition(":") if ":" in rest else (rest, "", "")
+        entry = {"network-host": host, "port": port or ("amqps" if scheme == "amqps" else "amqp")}
+        if separator:
+            entry["scheme"] = scheme
+        entries.append(entry)
+    return tuple(entries)
+
+
+def control_settings(attributes: Mapping[str, object]) -> ControlSettings:
+    """Return the routing protocol's intervals from the router entity."""
+
+    def number(name: str, default: float) -> float:
+        value = attributes.get(name)
+        return float(value) if isinstance(value, int) else default
+
+    return ControlSettings(
+        hello_interval_s=number("helloIntervalSeconds", 1),
+        hello_max_age_s=number("helloMaxAgeSeconds", 3),
+        ra_interval_s=number("raIntervalSeconds", 30),
+        ra_interval_flux_s=number("raIntervalFluxSeconds", 4),
+        remote_ls_max_age_s=number("remoteLsMaxAgeSeconds", 60),
+        unreachable_holdoff_s=number("unreachableHoldoffSeconds", 1),
+    )
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+

@@ -1,0 +1,310 @@
+"""The running router as management sees it: rows of links, addresses, nodes and connections, and live attributes.
+
+Layer: 5. Source: management.md, section 8. Rows are made when they are asked for; nothing is kept for them.
+"""
+
+from __future__ import annotations
+
+import resource
+import socket
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from vanrouter import __version__
+from vanrouter.adaptors.amqp import AmqpConnector, AmqpListener
+from vanrouter.adaptors.tcp_connector import ConnectorService
+from vanrouter.adaptors.tcp_listener import ListenerAddress, ListenerService
+from vanrouter.core.connection import Connection
+from vanrouter.core.links import LinkKind, Receiver, Sender
+from vanrouter.core.peer import Role
+from vanrouter.core.services import MessageService
+from vanrouter.core.table import Address
+from vanrouter.engine.proton import link_credit
+from vanrouter.mgmt.entities import Entity
+
+if TYPE_CHECKING:
+    from vanrouter.server.site import Site
+
+PROTOCOL_VERSION = 1
+BLOCKED_S = 10.0
+"""A link without credit for so long counts as blocked."""
+
+
+class LiveViews:
+    """Read-only views for the agent."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._router = site.router
+        self._host_name: str | None = None
+
+    # The protocol of the agent.
+
+    def rows(self, entity_type: str) -> Iterable[Mapping[str, object]]:
+        """Return the rows of an operational type."""
+        maker = getattr(self, f"_rows_{entity_type.replace('.', '_')}", None)
+        return () if maker is None else maker()
+
+    def live(self, entity: Entity) -> Mapping[str, object]:
+        """Return what was observed of a configured entity."""
+        if entity.type.short == "router":
+            return {"version": __version__, "hostName": self._host(), "area": "0"}
+        live = self._site.objects.get(entity)
+        if isinstance(live, (ListenerService, ConnectorService)):
+            return live.live_attributes()
+        if isinstance(live, ListenerAddress):
+            return {"connectionsOpened": live.connections_opened}
+        if isinstance(live, AmqpConnector):
+            urls = ", ".join(f"amqp://{host}:{port}" for host, port in live.failover)
+            return {"connectionStatus": live.status, "connectionMsg": live.message, "failoverUrls": urls}
+        if isinstance(live, AmqpListener):
+            return {}
+        return {}
+
+    def nodes(self) -> list[str]:
+        """Return the ids of the known interior routers, self first."""
+        if not self._router.is_interior:
+            return []
+        return [node.id for node in self._router.control.plane.nodes()]
+
+    def log_entries(self, limit: int) -> list[list[object]]:
+        """Return the newest events."""
+        return self._site.options.logs.entries(limit)
+
+    def _host(self) -> str:
+        if self._host_name is None:
+            self._host_name = socket.gethostname()
+        return self._host_name
+
+    # Rows.
+
+    def _rows_logStats(self) -> Iterable[Mapping[str, object]]:  # noqa: N802  # named for the entity type
+        return self._site.options.logs.counts()
+
+    def _rows_connection(self) -> Iterator[Mapping[str, object]]:
+        for connection in list(self._router.connections.values()):
+            if isinstance(connection, Connection):
+                yield connection_row(connection, self._router.reactor.now)
+            else:
+                yield connection.management_row()
+
+    def _rows_router_link(self) -> Iterator[Mapping[str, object]]:
+        for link in list(self._router.links.values()):
+            if not link.closed and not link.connection.engine.lost:
+                yield link_row(link, self._router.reactor.now)
+
+    def _rows_router_address(self) -> Iterator[Mapping[str, object]]:
+        for address in list(self._router.table.addresses.values()):
+            yield address_row(address)
+
+    def _rows_router_node(self) -> Iterator[Mapping[str, object]]:
+        if not self._router.is_interior:
+            return
+        control = self._router.control
+        for index, node in enumerate(control.plane.nodes()):
+            is_self = node.id == self._router.router_id
+            connection = None if node.connection_id is None else self._router.connections.get(node.connection_id)
+            out = getattr(connection, "control_out", None)
+            yield {
+                "identity": f"router.node/{node.id}",
+                "name": f"router.node/{node.id}",
+                "id": node.id,
+                "protocolVersion": PROTOCOL_VERSION,
+                "instance": node.instance or 0,
+                "linkState": list(node.neighbours),
+                "nextHop": "(self)" if is_self else None if node.is_neighbour else node.next_hop,
+                "validOrigins": [] if is_self else list(node.valid_origins),
+                "address": f"amqp:/_topo/0/{node.id}",
+                "routerLink": out.id if node.is_neighbour and out is not None else None,
+                "cost": None if is_self else node.cost,
+                "lastTopoChange": int(control.last_topology_change) if is_self else None,
+                "index": index,
+            }
+
+    def _rows_routerMetrics(self) -> Iterator[Mapping[str, object]]:  # noqa: N802  # named for the entity type
+        router = self._router
+        totals = dict(router.totals)
+        now = router.reactor.now
+        stuck = blocked = 0
+        for link in router.links.values():
+            for name in ("accepted", "rejected", "released", "modified", "delayed_1s", "delayed_10s"):
+                if isinstance(link, Receiver):
+                    totals[name] = totals.get(name, 0) + getattr(link, name)
+            if isinstance(link, Receiver):
+                totals["presettled"] = totals.get("presettled", 0) + link.presettled
+            else:
+                totals["dropped_presettled"] = totals.get("dropped_presettled", 0) + link.dropped_presettled
+                since = link.zero_credit_since
+                blocked += since is not None and now - since > BLOCKED_S
+        addresses = router.table.addresses.values()
+        size, resident = memory()
+        kinds = {"tcp": 0, "amqp": 0, "http1": 0, "http2": 0}
+        for connection in router.connections.values():
+            if not isinstance(connection, Connection):
+                kinds["tcp"] += not getattr(connection, "is_protected", False)
+            elif connection.role in (Role.NORMAL, Role.ROUTE_CONTAINER):
+                kinds["amqp"] += 1
+        yield {
+            "identity": "1",
+            "id": router.router_id,
+            "version": __version__,
+            "addrCount": len(addresses),
+            "linkCount": len(router.links),
+            "nodeCount": len(router.nodes),
+            "autoLinkCount": 0,
+            "connectionCount": len(router.connections),
+            "presettledDeliveries": totals.get("presettled", 0),
+            "droppedPresettledDeliveries": totals.get("dropped_presettled", 0),
+            "acceptedDeliveries": totals.get("accepted", 0),
+            "rejectedDeliveries": totals.get("rejected", 0),
+            "releasedDeliveries": totals.get("released", 0),
+            "modifiedDeliveries": totals.get("modified", 0),
+            "deliveriesDelayed1Sec": totals.get("delayed_1s", 0),
+            "deliveriesDelayed10Sec": totals.get("delayed_10s", 0),
+            "deliveriesStuck": stuck,
+            "deliveriesIngress": sum(address.deliveries_ingress for address in addresses),
+            "deliveriesEgress": sum(address.deliveries_egress for address in addresses),
+            "deliveriesTransit": sum(address.deliveries_transit for address in addresses),
+            "deliveriesIngressRouteContainer": 0,
+            "deliveriesEgressRouteContainer": 0,
+            "deliveriesIngressInterNetwork": 0,
+            "deliveriesEgressInterNetwork": 0,
+            "deliveriesRedirectedToFallback": 0,
+            "linksBlocked": blocked,
+            "uptimeSeconds": int(now - self._site.started_at),
+            "memoryUsage": size,
+            "residentMemoryUsage": resident,
+            "connectionCounters": kinds,
+        }
+
+
+def memory() -> tuple[int | None, int | None]:
+    """Return virtual and resident size in bytes."""
+    try:
+        with open("/proc/self/statm") as file:
+            pages = file.read().split()
+    except OSError:
+        return None, None
+    return int(pages[0]) * resource.getpagesize(), int(pages[1]) * resource.getpagesize()
+
+
+def connection_row(connection: Connection, now: float) -> dict[str, Any]:
+    """Return the row of an AMQP connection."""
+    security = connection.security
+    user = None if security is None else security.user
+    properties = {
+        key: value
+        for key, value in connection.peer.properties.items()
+        if isinstance(value, (str, int)) and not isinstance(value, bool)
+    }
+    last = connection.last_delivery_at
+    ordinal = None if connection.settings is None or connection.settings.tls is None else connection.settings.tls.ordinal
+    return {
+        "identity": str(connection.id),
+        "name": f"connection/{connection.host}",
+        "host": connection.host,
+        "localSocket": None,
+        "role": connection.role.value,
+        "protocol": "amqp",
+        "dir": "out" if connection.is_outbound else "in",
+        "container": connection.peer.container,
+        "sasl": None if security is None else security.mechanism,
+        "isAuthenticated": security is not None and security.is_authenticated,
+        "user": user or "anonymous",
+        "isEncrypted": security is not None and security.is_encrypted,
+        "sslProto": None if security is None else security.tls_protocol,
+        "sslCipher": None if security is None else security.tls_cipher,
+        "properties": properties,
+        "sslSsf": None if security is None or not security.is_encrypted else 256,
+        "ssl": security is not None and security.is_encrypted,
+        "opened": connection.is_opened,
+        "active": True,
+        "adminStatus": "enabled",
+        "operStatus": "closing" if connection.engine.closing else "up",
+        "uptimeSeconds": int(now - connection.opened_at),
+        "lastDlvSeconds": None if last is None else int(now - last),
+        "enableProtocolTrace": False,
+        "meshId": connection.mesh_id,
+        "tlsOrdinal": ordinal,
+        "groupCorrelationId": connection.correlator or connection.peer.correlator,
+        "groupOrdinal": connection.ordinal or connection.peer.ordinal,
+    }
+
+
+def link_row(link: Receiver | Sender, now: float) -> dict[str, Any]:
+    """Return the row of a link."""
+    is_out = isinstance(link, Sender)
+    kind = link.kind.value.strip()
+    if link.kind is LinkKind.STREAM and not link.connection.is_interior_link:
+        kind = "endpoint"
+    since = link.zero_credit_since if isinstance(link, Sender) else None
+    return {
+        "identity": str(link.id),
+        "name": link.name,
+        "linkName": link.name,
+        "linkType": kind,
+        "linkDir": "out" if is_out else "in",
+        "owningAddr": owning_address(link),
+        "capacity": link.capacity,
+        "undeliveredCount": len(link.queue) if isinstance(link, Sender) else 0,
+        "unsettledCount": link.unsettled,
+        "deliveryCount": link.deliveries,
+        "connectionId": str(link.connection.id),
+        "operStatus": "up",
+        "adminStatus": "enabled",
+        "presettledCount": link.presettled,
+        "droppedPresettledCount": link.dropped_presettled if isinstance(link, Sender) else 0,
+        "acceptedCount": link.accepted,
+        "rejectedCount": link.rejected,
+        "releasedCount": link.released,
+        "modifiedCount": link.modified,
+        "deliveriesDelayed1Sec": link.delayed_1s,
+        "deliveriesDelayed10Sec": link.delayed_10s,
+        "deliveriesStuck": 0,
+        "openMovedStreams": link.moved_streams if isinstance(link, Sender) else 0,
+        "ingressHistogram": None,
+        "priority": link.priority,
+        "settleRate": 0,
+        "creditAvailable": max(0, link_credit(link.pn)),
+        "zeroCreditSeconds": 0 if since is None else int(now - since),
+    }
+
+
+def owning_address(link: Receiver | Sender) -> str | None:
+    """Return the key of the address that a link is bound to."""
+    if link.kind is LinkKind.CONTROL and isinstance(link, Sender):
+        return "Lqdhello"
+    return None if link.address is None else link.address.key
+
+
+WORDS = ("flood", "multicast", "closest", "balanced", "unavailable", "balanced")
+
+
+def address_row(address: Address) -> dict[str, Any]:
+    """Return the row of an address."""
+    messages = sum(isinstance(service, MessageService) for service in address.services)
+    return {
+        "identity": address.key,
+        "name": address.key,
+        "key": address.key,
+        "distribution": WORDS[address.treatment],
+        "inProcess": messages,
+        "subscriberCount": len(address.consumers) + len(address.services) - messages,
+        "remoteCount": len(address.remotes),
+        "containerCount": None,
+        "remoteHostRouters": list(address.remotes),
+        "deliveriesIngress": address.deliveries_ingress,
+        "deliveriesEgress": address.deliveries_egress,
+        "deliveriesTransit": address.deliveries_transit,
+        "deliveriesToContainer": address.deliveries_to_container,
+        "deliveriesFromContainer": address.deliveries_from_container,
+        "deliveriesEgressRouteContainer": 0,
+        "deliveriesIngressRouteContainer": 0,
+        "deliveriesEgressInterNetwork": 0,
+        "deliveriesIngressInterNetwork": 0,
+        "transitOutstanding": None,
+        "trackedDeliveries": address.tracked,
+        "priority": -1 if address.priority is None else address.priority,
+        "deliveriesRedirectedToFallback": 0,
+        "watch": bool(address.watches),
+    }
