@@ -394,7 +394,7 @@ class Agent:
             raise ManagementError(400, "No identity provided")
         if not body:
             raise ManagementError(400, "The body is empty; give adminStatus or enableProtocolTrace")
-        changes = updated(target.type, body, target.row, {})
+        changes = updated(target.type, body, attributes_of(target, self._views, extensions=True), {})
         if changes.get("adminStatus") == "deleted":
             row = target.row
             if row.get("role") in UNTOUCHABLE_ROLES or row.get("host") == UNTOUCHABLE_HOST:

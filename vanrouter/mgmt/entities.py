@@ -168,16 +168,16 @@ class Registry:
         return self._own.setdefault(entity_type.short, _Names()) if entity_type.counted else self._shared
 
     def _refuse_duplicate(self, entity: Entity, names: _Names) -> None:
-        for attribute, existing in (
-            ("name", names.by_name.get(entity.name or "")),
-            ("identity", names.by_identity.get(entity.identity)),
-        ):
-            if existing is not None:
-                reason = (
-                    f"adding {entity.identity} duplicates unique attribute '{attribute}' from existing "
-                    f"{existing.identity}; give one of them another name"
-                )
-                raise InvalidEntityError(entity.type.full, attribute, reason, description=reason)
+        existing = names.by_identity.get(entity.identity)
+        attribute = "identity"
+        if entity.name is not None and entity.name != entity.identity and entity.name in names.by_name:
+            existing = names.by_name[entity.name]
+            attribute = "name"
+        if existing is not None:
+            reason = (
+                f"adding {entity.identity} duplicates unique attribute '{attribute}' from existing {existing.identity}"
+            )
+            raise InvalidEntityError(entity.type.full, attribute, reason, description=reason)
 
     def _identity(self, entity_type: EntityType, attributes: Mapping[str, object], name: str | None) -> str:
         short = entity_type.short

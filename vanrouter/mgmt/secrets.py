@@ -41,18 +41,19 @@ class Secret:
         return self.text if self.text.startswith(("env:", "file:")) else MASK
 
 
-def resolve(secret: Secret, key: str) -> str:
+def resolve(secret: Secret, key: str, *, has_literal: bool = True) -> str:
     """Return the password that a configured secret stands for.
 
     Args:
         secret: the configured text: `env:VARIABLE`, `file:PATH`, `pass:TEXT`, `literal:TEXT` or the password itself.
         key: `type.attribute` for the error.
+        has_literal: whether `literal:` is a prefix; for connector.saslPassword it is part of the password.
 
     Raises:
         ConfigError: the variable is not set or the file cannot be read; the text never contains the password.
     """
     prefix, separator, rest = secret.text.partition(":")
-    if not separator or prefix not in _RESOLVERS:
+    if not separator or prefix not in _RESOLVERS or (prefix == "literal" and not has_literal):
         return secret.text
     return _RESOLVERS[prefix](rest, key)
 
