@@ -19,7 +19,8 @@ class TcpAdaptor:
 
     Args:
         router: the core.
-        tenant: `network.tenantId`; prefixes the addresses of services (section 5.4).
+        tenant: `network.tenantId`; stands in front of the addresses of streams (section 5.4). Watches and subscriptions get
+            addresses without it: the core adds it.
         max_buffered_bytes: octets kept for sockets that take no more, of all flows (`router.maxBufferedBytes`).
     """
 
@@ -56,7 +57,7 @@ class TcpAdaptor:
         """
         if config.name in self.connectors:
             raise ConfigError("tcpConnector.name", f"{config.name} exists already")
-        service = ConnectorService(self.shared, config, self._prefix)
+        service = ConnectorService(self.shared, config)
         self.connectors[config.name] = service
         service.start()
         return service

@@ -196,12 +196,11 @@ class ConnectorService(Service):
 
     entity_type = "tcpConnector"
 
-    def __init__(self, shared: Shared, config: ConnectorConfig, address_prefix: str = "") -> None:
+    def __init__(self, shared: Shared, config: ConnectorConfig) -> None:
         super().__init__(
             shared, config.name, config.host, config.port, config.idle_timeout_s, config.half_close_timeout_s
         )
         self.config = config
-        self.address = address_prefix + config.address
         self.connections_opened = 1
         self.waiting: set[ConnectorFlow] = set()
         """Flows without a connection yet."""
@@ -224,7 +223,7 @@ class ConnectorService(Service):
     def announce(self) -> None:
         """Be a consumer at the address."""
         if self._subscription is None and self._row is not None:
-            self._subscription = self.shared.router.subscribe_stream(self.address, self, self.config.weight)
+            self._subscription = self.shared.router.subscribe_stream(self.config.address, self, self.config.weight)
 
     def withdraw(self) -> None:
         """Be none, so that no flow comes to a server that does not answer."""

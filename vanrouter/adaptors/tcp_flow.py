@@ -375,11 +375,11 @@ class Flow:
             self.shared.hold(self, len(data) - count)
             return False
         self.backlog += data
-        if len(self.backlog) > self.largest + OVERSHOOT_BYTES:
+        is_overrun = len(self.backlog) > self.largest + OVERSHOOT_BYTES
+        self.shared.hold(self, len(data))
+        if is_overrun:
             self.service.overrun += 1
             self.drop(is_reset=True)
-        else:
-            self.shared.hold(self, len(data))
         return False
 
     def report(self) -> None:

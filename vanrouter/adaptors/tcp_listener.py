@@ -170,11 +170,13 @@ class TlsListenerFlow(TlsFlow, ListenerFlow):
 class ListenerAddress:
     """One of the addresses of a multi-address listener (`listenerAddress`)."""
 
-    __slots__ = ("address", "connections_opened", "is_reachable", "name", "value", "watch")
+    __slots__ = ("address", "connections_opened", "is_reachable", "name", "to", "value", "watch")
 
-    def __init__(self, name: str, address: str, value: int) -> None:
+    def __init__(self, name: str, address: str, value: int, to: str) -> None:
         self.name = name
         self.address = address
+        self.to = to
+        """The address on the wire: with the tenant in front, where there is one."""
         self.value = value
         self.connections_opened = 0
         self.is_reachable = False
@@ -216,8 +218,8 @@ class ListenerService(Service):
 
     def add_address(self, name: str, address: str, value: int) -> ListenerAddress:
         """Add a service address (`listenerAddress`)."""
-        entry = self.addresses[name] = ListenerAddress(name, self._prefix + address, value)
-        entry.watch = self.shared.router.watch(entry.address, partial(self._on_reachable, entry))
+        entry = self.addresses[name] = ListenerAddress(name, address, value, self._prefix + address)
+        entry.watch = self.shared.router.watch(address, partial(self._on_reachable, entry))
         return entry
 
     def remove_address(self, name: str) -> None:
@@ -232,9 +234,9 @@ class ListenerService(Service):
         """Whether any of the addresses has a consumer somewhere."""
         return any(entry.is_reachable for entry in self.addresses.values())
 
-    def is_address_reachable(self, address: str) -> bool:
+    def is_address_reachable(self, to: str) -> bool:
         """Whether this one has."""
-        return any(entry.is_reachable for entry in self.addresses.values() if entry.address == address)
+        return any(entry.is_reachable for entry in self.addresses.values() if entry.to == to)
 
     def choose_address(self) -> str:
         """Choose where a new client goes (section 11.1), and count it."""
@@ -246,7 +248,7 @@ class ListenerService(Service):
             else:
                 entries = [max(reachable, key=lambda entry: entry.value)]
         entries[0].connections_opened += 1
-        return entries[0].address
+        return entries[0].to
 
     def _on_reachable(self, entry: ListenerAddress, is_reachable: bool) -> None:
         entry.is_reachable = is_reachable

@@ -1,0 +1,59 @@
+"""A server, a connector to it and a listener for its clients, in one loop."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+from tests.unit.adaptors.streams import Loop, accepted, connected, listening
+from vanrouter.adaptors.tcp import ConnectorConfig, ListenerConfig, TcpAdaptor
+from vanrouter.adaptors.tcp_connector import ConnectorService
+from vanrouter.adaptors.tcp_listener import ListenerService
+
+
+class Site:
+    def __init__(self, loop: Loop, *, listener: dict[str, Any] | None = None, connector: dict[str, Any] | None = None,
+                 max_buffered_bytes: int = 1 << 30) -> None:  # fmt: skip
+        self.loop = loop
+        self.router = loop.router
+        self.server = listening()
+        self.adaptor = loop.call(lambda: TcpAdaptor(loop.router, max_buffered_bytes=max_buffered_bytes))
+        loop.at_end.append(self.adaptor.close)
+        self.connector = self.connect_to(self.server, "c", **(connector or {}))
+        self.listener = self.listen("l", **(listener or {}))
+
+    def connect_to(self, server: socket.socket, name: str, **more: Any) -> ConnectorService:
+        port = str(server.getsockname()[1])
+        settings = {"name": name, "address": "svc", "port": port, **more}
+        service: ConnectorService = self.loop.call(lambda: self.adaptor.create_connector(ConnectorConfig(**settings)))
+        return service
+
+    def listen(self, name: str, **more: Any) -> ListenerService:
+        settings = {"name": name, "host": "127.0.0.1", "port": "0", "address": "svc", **more}
+        service: ListenerService = self.loop.call(lambda: self.adaptor.create_listener(ListenerConfig(**settings)))
+        return service
+
+    @property
+    def port(self) -> int:
+        assert self.listener.bound_port
+        return self.listener.bound_port
+
+    def client(self) -> socket.socket:
+        return connected(self.port)
+
+    def pair(self) -> tuple[socket.socket, socket.socket]:
+        """A client and the server's end of its connection."""
+        client = self.client()
+        return client, accepted(self.server)
+
+    def wait_until_empty(self) -> None:
+        self.loop.wait_for(
+            lambda: (
+                not (self.listener.flows or self.connector.flows or self.connector.waiting or self.adaptor.shared.wheel)
+            )
+        )
+        # Rows: only the permanent one of each connector; addresses: no reply address.
+        assert self.loop.call(lambda: len(self.router.connections)) == len(self.adaptor.connectors)
+        assert self.loop.call(lambda: [name for name in self.router.subscriptions if "temp" in name]) == []
+        assert self.adaptor.shared.buffered == 0
+        assert not self.adaptor.shared.backlogged
