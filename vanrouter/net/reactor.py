@@ -182,6 +182,8 @@ class Reactor:
             self.busiest_turn_s = lasted
 
     def _time_to_wait(self) -> float:
+        if self.dirty or self._soon:  # put there outside of a turn, while everything is being built
+            return 0.0
         timers = self._timers
         while timers and timers[0][2].callback is None:
             heapq.heappop(timers)
