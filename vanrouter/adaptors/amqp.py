@@ -580,4 +580,3 @@ class _Dial:
             self._connecting.cancel()
         if self.connection is not None:
             self.connection.close()
-

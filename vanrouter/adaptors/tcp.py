@@ -8,7 +8,7 @@ from __future__ import annotations
 from vanrouter.adaptors.tcp_config import ConnectorConfig, ListenerConfig, TlsFiles
 from vanrouter.adaptors.tcp_connector import ConnectorService
 from vanrouter.adaptors.tcp_listener import ListenerAddress, ListenerService
-from vanrouter.adaptors.tcp_shared import DEFAULT_MAX_BUFFERED_BYTES, Shared, StreamRouter
+from vanrouter.adaptors.tcp_shared import DEFAULT_MAX_BUFFERED_BYTES, Service, Shared, StreamRouter
 from vanrouter.errors import ConfigError
 
 __all__ = ["ConnectorConfig", "ListenerConfig", "TcpAdaptor", "TlsFiles"]
@@ -34,6 +34,7 @@ class TcpAdaptor:
         self.shared = Shared(router, max_buffered_bytes)
         self.listeners: dict[str, ListenerService] = {}
         self.connectors: dict[str, ConnectorService] = {}
+        self._retired: list[Service] = []
         self._prefix = f"{tenant}/" if tenant else ""
 
     def create_listener(self, config: ListenerConfig) -> ListenerService:
@@ -88,17 +89,24 @@ class TcpAdaptor:
             ConfigError: it still has addresses.
         """
         self.listeners[name].delete(drop_connections)
-        del self.listeners[name]
+        self._retire(self.listeners.pop(name))
 
     def delete_connector(self, name: str, *, drop_connections: bool = True) -> None:
         """Delete a tcpConnector."""
         self.connectors[name].delete(drop_connections)
-        del self.connectors[name]
+        self._retire(self.connectors.pop(name))
+
+    def _retire(self, service: Service) -> None:
+        """Remember a deleted service while its flows run to their end."""
+        self._retired = [entry for entry in (*self._retired, service) if entry.has_flows]
+
+    def _services(self) -> list[Service]:
+        return [*self.listeners.values(), *self.connectors.values(), *self._retired]
 
     @property
     def open_flows(self) -> int:
-        """Connections open now, of services that exist."""
-        return sum(len(service.flows) for service in (*self.listeners.values(), *self.connectors.values()))
+        """Connections open now, those of deleted services included."""
+        return sum(len(service.flows) for service in self._services())
 
     def stop_accepting(self) -> None:
         """Take no new flows; those that are open run on (drain)."""
@@ -110,5 +118,5 @@ class TcpAdaptor:
     def close(self) -> None:
         """End everything."""
         self.stop_accepting()
-        for service in (*self.listeners.values(), *self.connectors.values()):
+        for service in self._services():
             service.drop_flows()

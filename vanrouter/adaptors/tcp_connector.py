@@ -284,9 +284,16 @@ class ConnectorService(Service):
         """Withdraw; live flows end, or run to their end."""
         self.shut_down()
         if drop_connections:
-            for flow in list(self.waiting):
-                flow.drop()
             self.drop_flows()
+
+    def drop_flows(self) -> None:
+        for flow in list(self.waiting):
+            flow.drop()
+        super().drop_flows()
+
+    @property
+    def has_flows(self) -> bool:
+        return bool(self.flows or self.waiting)
 
     def shut_down(self) -> None:
         """Take no more streams; flows stay."""

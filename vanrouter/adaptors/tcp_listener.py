@@ -143,9 +143,10 @@ class ListenerFlow(Flow):
             return
         self.service.retried += 1
         self.blocked = False
+        early = bytes(self.early or b"")  # a server on this router answers before the next line returns
         self.out = out = self.shared.router.open_stream(self.address, self.head, LISTENER_FLAGS, self)
-        if self.early:
-            out.push(bytes(self.early))
+        if early:
+            out.push(early)
         if self.is_ended:
             self.out = None
             out.finish()

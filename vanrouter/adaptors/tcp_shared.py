@@ -185,6 +185,11 @@ class Service:
         for flow in list(self.flows):
             flow.drop()
 
+    @property
+    def has_flows(self) -> bool:
+        """Whether anything of it is still open."""
+        return bool(self.flows)
+
     def connection_row(self, flow: Flow, host: str, local: str) -> dict[str, Any]:
         """Return the attributes of the `connection` entity (section 10.2)."""
         return {

@@ -1,0 +1,174 @@
+import errno
+import socket
+
+import pytest
+
+from tests.unit.adaptors.streams import Loop, listening
+from vanrouter.adaptors.tcp_connect import Address, Connecting, Resolver, begin_connect, literal_addresses, resolve
+
+
+class Owner:
+    def __init__(self) -> None:
+        self.results: list[socket.socket | int] = []
+
+    def on_connected(self, sock: socket.socket) -> None:
+        self.results.append(sock)
+
+    def on_connect_failed(self, error: int) -> None:
+        self.results.append(error)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        return int(sock.getsockname()[1])
+
+
+def target(port: int, host: str = "127.0.0.1") -> Address:
+    return Address(socket.AF_INET, (host, port))
+
+
+SILENT = Address(socket.AF_INET, ("127.0.0.1", 1))
+
+
+def silent_server() -> tuple[socket.socket, list[socket.socket]]:
+    """A port whose queue is full: it answers no further handshake."""
+    server = socket.create_server(("127.0.0.1", 0), backlog=0)
+    fillers = []
+    for _ in range(8):
+        sock = socket.socket()
+        sock.setblocking(False)
+        sock.connect_ex(server.getsockname())
+        fillers.append(sock)
+    return server, fillers
+
+
+def test_literals_need_no_resolver() -> None:
+    assert literal_addresses("127.0.0.1", "80") == [target(80)]
+    assert literal_addresses("::1", "80") == [Address(socket.AF_INET6, ("::1", 80, 0, 0))]
+    assert literal_addresses("[::1]", "80") is None
+    assert literal_addresses("localhost", "80") is None
+    assert literal_addresses("127.0.0.1", "http") is None
+    passive = literal_addresses("", "0", is_passive=True)
+    assert passive is not None
+    assert Address(socket.AF_INET, ("0.0.0.0", 0)) in passive
+    assert target(80) in resolve("localhost", "80")
+
+
+def test_a_server_on_this_host_is_reached_at_once() -> None:
+    server = listening()
+    sock, error = begin_connect(target(server.getsockname()[1]))
+    assert error == 0
+    assert sock.getpeername() == server.getsockname()
+    sock.close()
+    server.close()
+    sock, error = begin_connect(target(free_port()))
+    assert error == errno.ECONNREFUSED
+    sock.close()
+
+
+def test_an_address_that_cannot_be_is_an_error() -> None:
+    sock, error = begin_connect(Address(socket.AF_INET, ("255.255.255.255", 1)))
+    assert error not in (0, errno.EALREADY)
+    sock.close()
+
+
+def test_the_next_address_is_tried_when_one_refuses(loop: Loop) -> None:
+    server = listening()
+    owner = Owner()
+    targets = [target(free_port()), target(server.getsockname()[1]), SILENT]
+    loop.call(lambda: Connecting(loop.reactor, targets, owner).start())
+    (sock,) = loop.wait_for(lambda: owner.results)
+    assert isinstance(sock, socket.socket)
+    assert sock.getpeername() == server.getsockname()
+    sock.close()
+
+
+def test_the_last_error_is_told_when_all_refuse(loop: Loop) -> None:
+    owner = Owner()
+    loop.call(lambda: Connecting(loop.reactor, [target(free_port()), target(free_port())], owner).start())
+    assert loop.wait_for(lambda: owner.results) == [errno.ECONNREFUSED]
+
+
+def test_the_next_address_is_tried_while_one_is_silent(loop: Loop) -> None:
+    silent, fillers = silent_server()
+    server = listening()
+    owner = Owner()
+    targets = [target(silent.getsockname()[1]), target(server.getsockname()[1])]
+    loop.call(lambda: Connecting(loop.reactor, targets, owner).start())
+    (sock,) = loop.wait_for(lambda: owner.results)
+    assert isinstance(sock, socket.socket)
+    assert sock.getpeername() == server.getsockname()
+    for each in (sock, silent, *fillers):
+        each.close()
+
+
+def test_a_slow_answer_and_a_late_refusal_are_noticed(loop: Loop) -> None:
+    server = listening()
+    owner = Owner()
+    connecting = Connecting(loop.reactor, [], owner)
+
+    def adopt() -> None:
+        sock = socket.socket()
+        sock.setblocking(False)
+        sock.connect_ex(server.getsockname())
+        connecting.adopt(sock)
+
+    loop.call(adopt)
+    (sock,) = loop.wait_for(lambda: owner.results)
+    assert isinstance(sock, socket.socket)
+    sock.close()
+    late = Owner()
+    refused = Connecting(loop.reactor, [], late)
+
+    def adopt_refused() -> None:
+        sock = socket.socket()
+        sock.setblocking(False)
+        sock.connect_ex(("127.0.0.1", free_port()))
+        refused.adopt(sock)
+
+    loop.call(adopt_refused)
+    assert loop.wait_for(lambda: late.results) == [errno.ECONNREFUSED]
+
+
+def test_giving_up_releases_everything(loop: Loop) -> None:
+    silent, fillers = silent_server()
+    owner = Owner()
+    connecting = Connecting(loop.reactor, [target(silent.getsockname()[1]), SILENT], owner)
+    loop.call(connecting.start)
+    loop.call(connecting.cancel)
+    loop.call(connecting.start)
+    assert loop.call(lambda: len(loop.reactor._callbacks)) == 1
+    assert owner.results == []
+    for each in (silent, *fillers):
+        each.close()
+
+
+def test_names_are_asked_once_for_all_that_wait(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def answer(host: str, port: str) -> list[Address]:
+        asked.append(host)
+        return [target(int(port))]
+
+    monkeypatch.setattr("vanrouter.adaptors.tcp_connect.resolve", answer)
+    resolver = loop.call(lambda: Resolver(loop.reactor, "a name", "5"))
+    answers: list[object] = []
+    assert resolver.known() is None
+    loop.call(lambda: [resolver.ask(answers.append), resolver.ask(answers.append)])
+    loop.wait_for(lambda: len(answers) == 2)
+    assert answers == [[target(5)], [target(5)]]
+    assert asked == ["a name"]
+    assert loop.call(resolver.known) == [target(5)]
+    assert Resolver(loop.reactor, "127.0.0.1", "5").known() == [target(5)]
+
+
+def test_an_error_of_the_resolver_is_an_answer(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(host: str, port: str) -> list[Address]:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr("vanrouter.adaptors.tcp_connect.resolve", fail)
+    resolver = loop.call(lambda: Resolver(loop.reactor, "no name", "5"))
+    answers: list[object] = []
+    loop.call(lambda: resolver.ask(answers.append))
+    assert isinstance(loop.wait_for(lambda: answers)[0], socket.gaierror)
+    assert resolver.known() is None

@@ -1,0 +1,39 @@
+from tests.unit.adaptors.services import Site
+from tests.unit.adaptors.streams import Loop
+from tests.unit.adaptors.test_tcp_flow import FarSite
+from vanrouter.adaptors.tcp_shared import plain_row
+
+MEBIBYTE = 1 << 20
+
+
+def test_flow_identities_are_source_and_number(loop: Loop) -> None:
+    shared = Site(loop).adaptor.shared
+    first, second = shared.next_flow_identity(), shared.next_flow_identity()
+    source, _, number = first.partition(":")
+    assert len(source) == 5
+    assert second == f"{source}:{int(number) + 1}"
+
+
+def test_beyond_the_bound_the_flow_that_holds_most_is_ended(loop: Loop) -> None:
+    far = FarSite(loop)
+    sink = far.answer()
+    shared = far.site.adaptor.shared
+    while not shared.buffered:
+        loop.call(lambda: sink.push(bytes(MEBIBYTE)))  # type: ignore[attr-defined]
+    assert shared.backlogged == {far.flow}
+    shared.max_buffered = shared.buffered + 10
+    assert loop.call(lambda: sink.push(b"x" * 10)) is False  # type: ignore[attr-defined]
+    assert far.site.listener.flows
+    loop.call(lambda: sink.push(b"x"))  # type: ignore[attr-defined]
+    assert not far.site.listener.flows
+    assert (shared.ended_for_memory, shared.buffered, shared.backlogged) == (1, 0, set())
+
+
+def test_rows_have_the_attributes_of_connections() -> None:
+    row = plain_row(7, "127.0.0.1:5", "in", 3)
+    assert (row["identity"], row["dir"], row["uptimeSeconds"], row["properties"]) == (
+        "7",
+        "in",
+        3,
+        {"qd.adaptor": "tcp"},
+    )
