@@ -222,9 +222,7 @@ class Attacher:
         if RESEND_RELEASED in capabilities:
             receiver.flags |= 2
 
-    def _on_producer(
-        self, pn: Any, name: str, target: Any, text: str | None, capabilities: frozenset[str]
-    ) -> None:
+    def _on_producer(self, pn: Any, name: str, target: Any, text: str | None, capabilities: frozenset[str]) -> None:
         """A sender of the peer towards an address."""
         router, connection = self._router, self._connection
         if proton.terminus_is_dynamic(target):

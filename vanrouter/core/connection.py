@@ -16,6 +16,7 @@ from vanrouter.engine import proton
 from vanrouter.engine.annotations import Annotations, edge_section, next_hop_section
 from vanrouter.engine.connection import EngineConnection
 from vanrouter.engine.proton import link_credit, link_drained, link_flow, link_get_drain
+from vanrouter.engine.security import PeerSecurity
 from vanrouter.ids import random_suffix
 
 if TYPE_CHECKING:
@@ -92,6 +93,14 @@ class Connection:
         self.parent: Connection | None = None
         """Control connection that this data connection belongs to."""
         self.mesh_id: str | None = None
+        self.settings: Any = None
+        """What the listener or connector that made it says; the adaptor's own."""
+        self.security: PeerSecurity | None = None
+        self.open_properties: dict[str, Any] = {}
+        self.open_capabilities: tuple[str, ...] = ()
+        """What our OPEN says."""
+        self.on_opened: Any = None
+        """Called once when the peer's OPEN has come and the core has dealt with it."""
         self.on_closed: Any = None
         """Called once when the connection is over, by whoever made it."""
         self.on_delivery = router.forwarder.handler_for(self)
@@ -181,7 +190,9 @@ class Connection:
         """The peer begins a session."""
         if len(self.sessions) >= self.router.max_sessions:
             proton.set_condition(
-                proton.session_condition(session), "amqp:resource-limit-exceeded", "too many sessions on this connection"
+                proton.session_condition(session),
+                "amqp:resource-limit-exceeded",
+                "too many sessions on this connection",
             )
             proton.session_open(session)
             proton.session_close(session)

@@ -160,7 +160,11 @@ class ControlHost:
     def _arm(self) -> None:
         deadline = self.plane.next_deadline()
         if self._timer is not None:
-            if deadline is not None and self._timer.callback is not None and abs(self._timer.deadline - deadline) < 1e-6:
+            if (
+                deadline is not None
+                and self._timer.callback is not None
+                and abs(self._timer.deadline - deadline) < 1e-6
+            ):
                 return
             self._timer.cancel()
             self._timer = None
@@ -195,9 +199,7 @@ class ControlHost:
         if node is not None and node.connection is not None:
             self._put(node.connection.control_out, content, annotations)
 
-    def _spread(
-        self, address: Address, content: bytes, annotations: Annotations, came_from: Connection | None
-    ) -> None:
+    def _spread(self, address: Address, content: bytes, annotations: Annotations, came_from: Connection | None) -> None:
         """Pass a message for all routers on: to every neighbour, or along the tree of its origin (section 7.4)."""
         targets = multicast_targets(self._router, address, annotations, came_from)
         for connection in targets.neighbours:
@@ -285,5 +287,6 @@ def _mobile_value(value: object) -> object:
     if not isinstance(value, (list, tuple)):
         return value
     return [
-        [Int(field) if isinstance(field, int) and not isinstance(field, bool) else field for field in row] for row in value
+        [Int(field) if isinstance(field, int) and not isinstance(field, bool) else field for field in row]
+        for row in value
     ]

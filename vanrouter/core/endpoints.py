@@ -190,9 +190,7 @@ class Outlet:
         "sender",
     )
 
-    def __init__(
-        self, forwarder: Forwarder, sender: Sender, producer: Producer, moved_from: Sender | None
-    ) -> None:
+    def __init__(self, forwarder: Forwarder, sender: Sender, producer: Producer, moved_from: Sender | None) -> None:
         self._forwarder = forwarder
         self.sender = sender
         self._connection = sender.connection

@@ -96,7 +96,11 @@ def multicast_targets(
             connection = node.connection
             if connection is None or connection in neighbours or f"0/{node.next_hop}" in annotations.trace:
                 continue
-            if address.treatment == Treatment.FLOOD or ingress is None or router.is_valid_origin(node.router_id, ingress):
+            if (
+                address.treatment == Treatment.FLOOD
+                or ingress is None
+                or router.is_valid_origin(node.router_id, ingress)
+            ):
                 neighbours[connection] = None
     return Targets(address, consumers, list(neighbours), list(address.services))
 

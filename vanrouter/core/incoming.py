@@ -137,4 +137,3 @@ class Incoming:
         self.receiver.unsettled -= 1
         self.receiver.current = None
         self.lost()
-

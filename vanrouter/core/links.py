@@ -66,9 +66,9 @@ class Receiver:
         "closed",
         "connection",
         "current",
-        "deliveries",
         "delayed_1s",
         "delayed_10s",
+        "deliveries",
         "drained",
         "flags",
         "granted",
@@ -144,9 +144,9 @@ class Sender:
         "closed",
         "connection",
         "credit",
-        "deliveries",
         "delayed_1s",
         "delayed_10s",
+        "deliveries",
         "dropped_presettled",
         "excluded",
         "id",
@@ -217,7 +217,8 @@ class Origin(Protocol):
 
     def on_copy_outcome(self, delivery: Delivery, state: int, settled: bool, pn: Any) -> None:
         """One copy's disposition; `pn` is the engine's delivery that carries its details, or None when the copy was lost
-        or never sent."""
+        or never sent.
+        """
 
 
 class Delivery:

@@ -94,8 +94,6 @@ class Router:
         self._scrubbing: dict[Connection, Any] = {}
         self.internal_targets: dict[str, Any] = {}
         self.internal_sources: dict[str, Any] = {}
-        self.on_opened: Callable[[Connection], object] = lambda connection: None
-        """Told of each connection that has opened, after the core has dealt with it."""
 
     # Numbers.
 
@@ -245,7 +243,8 @@ class Router:
             return
         if connection.is_outbound and connection.role is Role.INTER_ROUTER:
             connection.attacher.attach_router_links()
-        self.on_opened(connection)
+        if connection.on_opened is not None:
+            connection.on_opened()
 
     def add_connection(self, connection: Connection) -> None:
         """A connection exists from now on."""
@@ -317,5 +316,3 @@ class Router:
         self._scrubbing.pop(connection, None)
         if not connection.is_closed and connection.scrub(SCRUB_KEPT, SCRUB_AT_ONCE):
             self.scrub_later(connection)
-
-

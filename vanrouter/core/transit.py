@@ -145,9 +145,7 @@ class Pending:
             address = forwarder.router.address_for(to)
             if len(annotations.trace) > forwarder.router.radius + 1:
                 address = None
-        begin_routed(
-            forwarder, receiver, self._pn, content, annotations, start, address, None, is_complete=is_complete
-        )
+        begin_routed(forwarder, receiver, self._pn, content, annotations, start, address, None, is_complete=is_complete)
         return True
 
 
@@ -184,13 +182,13 @@ def begin_routed(
         fanout = StreamFanout(forwarder, receiver, pn, senders, is_complete=is_complete)
         fanout.begin(content[start:], annotations, receiver.target_text)
         return
-    destination: Destination | None = service or choose(address, annotations, receiver.connection, router.is_valid_origin)
+    destination: Destination | None = service or choose(
+        address, annotations, receiver.connection, router.is_valid_origin
+    )
     if destination is None:
         forwarder.discard(receiver, pn, RELEASED, is_complete=is_complete)
     elif not isinstance(destination, (Sender, Node)):
-        begin_at_service(
-            forwarder, receiver, pn, content, annotations, start, destination, is_complete=is_complete
-        )
+        begin_at_service(forwarder, receiver, pn, content, annotations, start, destination, is_complete=is_complete)
     else:
         scanned = scan(content, start, len(content), False)
         priority = 4 if scanned is NEED_MORE else scanned[0]

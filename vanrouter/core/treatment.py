@@ -79,7 +79,9 @@ def _closest(
 ) -> Destination | None:
     for group in (address.services, address.consumers):
         for index, candidate in enumerate(group):
-            if candidate in tried or (isinstance(candidate, Sender) and is_echo(candidate, came_from, annotations.mesh)):
+            if candidate in tried or (
+                isinstance(candidate, Sender) and is_echo(candidate, came_from, annotations.mesh)
+            ):
                 continue
             if len(group) > 1:
                 group.append(group.pop(index))  # type: ignore[arg-type]  # the element just taken from the same list

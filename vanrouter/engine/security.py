@@ -69,9 +69,7 @@ def tls_domain(profile: TlsProfile, *, is_server: bool, verify_peer: bool, verif
             f"certFile '{profile.cert_file}'",
         )
     if profile.ca_file is not None:
-        check(
-            proton.ssl_domain_set_trusted_ca_db(domain, _encoded(profile.ca_file)), f"caCertFile '{profile.ca_file}'"
-        )
+        check(proton.ssl_domain_set_trusted_ca_db(domain, _encoded(profile.ca_file)), f"caCertFile '{profile.ca_file}'")
     check(
         proton.ssl_domain_set_protocols(domain, _encoded(profile.protocols or DEFAULT_PROTOCOLS)),
         f"protocols '{profile.protocols}'",
@@ -79,7 +77,9 @@ def tls_domain(profile: TlsProfile, *, is_server: bool, verify_peer: bool, verif
     if profile.ciphers is not None:
         if proton.ssl_domain_set_ciphers(domain, _encoded(profile.ciphers)) != 0:
             proton.ssl_domain_free(domain)
-            raise ConfigError("", f"Failed to configure TLS Ciphers '{profile.ciphers}' for sslProfile '{profile.name}'")
+            raise ConfigError(
+                "", f"Failed to configure TLS Ciphers '{profile.ciphers}' for sslProfile '{profile.name}'"
+            )
     if verify_peer or verify_host:
         mode = proton.SSL_VERIFY_PEER_NAME if verify_host else proton.SSL_VERIFY_PEER
         check(
@@ -175,4 +175,3 @@ def certificate_user(ssl: Any, uid_format: str) -> str | None:
         if part is not None:
             parts.append(part)
     return ";".join(parts) or None
-

@@ -184,6 +184,8 @@ class Reactor:
     def _time_to_wait(self) -> float:
         if self.dirty or self._soon:  # put there outside of a turn, while everything is being built
             return 0.0
+        if self.dirty or self._soon:  # queued before the loop ran, or between two turns
+            return 0.0
         timers = self._timers
         while timers and timers[0][2].callback is None:
             heapq.heappop(timers)

@@ -394,5 +394,3 @@ def control_settings(attributes: Mapping[str, object]) -> ControlSettings:
 
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
-
-

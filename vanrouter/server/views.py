@@ -198,7 +198,9 @@ def connection_row(connection: Connection, now: float) -> dict[str, Any]:
         if isinstance(value, (str, int)) and not isinstance(value, bool)
     }
     last = connection.last_delivery_at
-    ordinal = None if connection.settings is None or connection.settings.tls is None else connection.settings.tls.ordinal
+    ordinal = (
+        None if connection.settings is None or connection.settings.tls is None else connection.settings.tls.ordinal
+    )
     return {
         "identity": str(connection.id),
         "name": f"connection/{connection.host}",
