@@ -19,8 +19,8 @@ class TcpAdaptor:
 
     Args:
         router: the core.
-        tenant: `network.tenantId`; stands in front of the addresses of streams (section 5.4). Watches and subscriptions get
-            addresses without it: the core adds it.
+        tenant: `network.tenantId`; stands in front of the addresses of streams (section 5.4). Watches and subscriptions
+            get addresses without it: the core adds it.
         max_buffered_bytes: octets kept for sockets that take no more, of all flows (`router.maxBufferedBytes`).
     """
 
