@@ -7,12 +7,13 @@ the client knows vanrouter's additions. The daemon never imports this module.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote, unquote, urlsplit
 
-from proton import ConnectionException, LinkException, Message, ProtonException, SSLDomain, SSLException
+from proton import ConnectionException, Endpoint, LinkException, Message, ProtonException, SSLDomain, SSLException
 from proton import Timeout as ProtonTimeout
 from proton.utils import BlockingConnection, SendException, SyncRequestResponse
 
@@ -20,6 +21,9 @@ from vanrouter.errors import ManagementError, VanrouterError
 
 DEFAULT_URL = "amqp://127.0.0.1:5672"
 DEFAULT_TIMEOUT_S = 5.0
+CLOSE_TIMEOUT_S = 1.0
+"""How long the router may take to answer the close."""
+
 PAGE_ROWS = 500
 """Rows asked for at once; what the C router's programs use too."""
 
@@ -94,6 +98,7 @@ class ManagementClient:
         credentials: Credentials = Credentials(),
     ) -> None:
         self.target = LOCAL
+        self._is_closed = False
         self._shown, address, in_url, has_tls = _parsed(url)
         user, password = in_url if in_url[0] is not None else (credentials.user, credentials.password)
         try:
@@ -122,10 +127,17 @@ class ManagementClient:
 
     def close(self) -> None:
         """Close the connection; harmless when it is gone."""
-        try:
-            self._connection.close()
-        except (ProtonException, OSError):
+        if self._is_closed:
             return
+        self._is_closed = True
+        connection = self._connection.conn
+        with suppress(ProtonException, OSError):
+            connection.close()
+            self._connection.wait(lambda: not connection.state & Endpoint.REMOTE_ACTIVE, timeout=CLOSE_TIMEOUT_S)
+        if connection.transport is not None:
+            connection.transport.close_tail()  # a router that does not answer the close must not hold us
+        with suppress(ProtonException, OSError):
+            self._connection.close()
 
     def call(self, operation: str, body: object = None, **properties: object) -> Any:
         """Send one request to `target` and return the body of the reply.
@@ -139,6 +151,8 @@ class ManagementClient:
             ManagementError: the router refuses.
             ClientError: no reply.
         """
+        if self._is_closed:
+            raise ClientError(f"{self._shown}: the connection was closed")
         given = {key: value for key, value in properties.items() if value is not None}
         request = Message(
             address=self.target,
