@@ -1,7 +1,8 @@
 """Networks of control planes in virtual time: a heap of events, links that delay, lose, double and reorder.
 
-Each host does what the core of a router does with control messages and commands (router protocol sections 4.4, 5.1 and
-7.4): the radius limit, the flood by trace, the tree by valid origins, next hops for what is addressed to one router.
+Each host does what the core of a router does with control messages and commands (router protocol sections 5.1 and 7.4):
+the flood by trace, the tree by valid origins, next hops for what is addressed to one router. Control messages end at a
+router where they have been before; the radius limit is for other messages (`networks.broken_ways`).
 """
 
 from __future__ import annotations
@@ -132,7 +133,7 @@ class Network:
         ids, wire.ids = wire.ids, None
         for name, connection_id in zip((wire.a, wire.b), ids or (), strict=False):
             host = self.hosts[name]
-            if host.is_up and host.ways.pop(connection_id, None):
+            if host.ways.pop(connection_id, None) and host.is_up:
                 self.apply(host, host.plane.on_link_lost(connection_id, self.now))
 
     def cut(self, wire: Wire) -> None:
@@ -241,7 +242,7 @@ class Network:
                     self._transmit(host, connection_id, packet)
         else:
             route = host.routes.get(packet.to.split("/")[3])
-            if route is not None and plane.is_valid_origin(route.router_id, packet.ingress):
+            if route is not None:  # no look at the origin: see ControlPlane.is_valid_origin
                 self._transmit(host, route.connection_id, packet)
 
     def _transmit(self, host: Host, connection_id: int, packet: Packet) -> None:
@@ -261,7 +262,7 @@ class Network:
             self.at(self.now + delay, self._receive, self.hosts[there], there_id, packet)
 
     def _receive(self, host: Host, connection_id: int, packet: Packet) -> None:
-        if connection_id not in host.ways or len(packet.trace) > host.radius + 1:
+        if connection_id not in host.ways or host.id in packet.trace:
             return
         self.delivered += 1
         to = packet.to

@@ -39,6 +39,7 @@ class Asker:
     def ask(self, node: Node, now: float) -> None:
         """Send what is due: LSR, MAR, both or neither."""
         if not node.is_reachable or not (node.lacks_link_state or node.lacks_addresses):
+            self.end(node)
             return
         if node.lacks_link_state:
             self._outbox.link_state_request(node)
@@ -70,17 +71,17 @@ class Asker:
         """Ask again at once if an LSU was older than what has been announced since, or be content."""
         if node.is_reachable and node.lacks_link_state:
             self._outbox.link_state_request(node)
-        else:
-            self._end(node)
+        elif not node.lacks_link_state and not node.lacks_addresses:
+            self.end(node)
 
     def on_addresses(self, node: Node, *, is_progress: bool) -> None:
         """Do the same after an MAU; one that brought nothing new is not asked for again at once."""
         if is_progress and node.lacks_addresses:
             self._outbox.mobile_request(node)
-        else:
-            self._end(node)
+        elif not node.lacks_link_state and not node.lacks_addresses:
+            self.end(node)
 
-    def _end(self, node: Node) -> None:
-        if not node.lacks_link_state and not node.lacks_addresses:
-            node.asked_count = 0
-            self._deadlines.cancel(("ask", node.id))
+    def end(self, node: Node) -> None:
+        """Ask no more."""
+        node.asked_count = 0
+        self._deadlines.cancel(("ask", node.id))

@@ -41,9 +41,10 @@ class Deadlines:
         if present is None or at < present:
             self.set(key, at)
 
-    def cancel(self, key: DeadlineKey) -> None:
-        """Remove the deadline of a key, if there is one."""
-        self._at.pop(key, None)
+    def cancel(self, *keys: DeadlineKey) -> None:
+        """Remove the deadlines of these keys, as far as they have one."""
+        for key in keys:
+            self._at.pop(key, None)
 
     def next(self) -> float | None:
         """Return the earliest deadline."""

@@ -50,6 +50,7 @@ class PathMap:
         for peer, router_id in named_by.items():
             self._edges[self._numbers[peer]] = [(self._numbers[router_id], 1)]
         self._forwarded: dict[str, frozenset[str]] = {}
+        self._hops_from: dict[str, int] = {}
         self.radius = 0
         self.routes = self._own_routes()
 
@@ -99,20 +100,28 @@ class PathMap:
         Those behind this router on the tree of `origin`; None when `origin` is not known here.
         """
         known = self._forwarded.get(origin)
-        if known is not None:
-            return known
-        root = self._numbers.get(origin)
-        if root is None:
-            return None
-        behind = frozenset(self._behind(root))
-        self._forwarded[origin] = behind
-        return behind
+        if known is None and origin in self._numbers:
+            known = self._forwarded[origin] = frozenset(self._behind(origin))
+        return known
 
-    def _behind(self, root: int) -> Iterable[str]:
+    def hops_from(self, origin: str) -> int:
+        """Return the hops that a message from `origin` takes to here; 0 when it has no way.
+
+        Not the hops to `origin`: of two ways of one cost, or of two costs of one link, either direction takes its own.
+        """
+        self.forwarded_for(origin)
+        return self._hops_from.get(origin, 0)
+
+    def _behind(self, origin: str) -> Iterable[str]:
         me = self._numbers[self.own_id]
-        finished, before, _ = self._tree(root)
-        if root == me:
+        finished, before, costs = self._tree(self._numbers[origin])
+        if origin == self.own_id:
             return [self._ids[here] for here in finished[1:]]
+        if costs[me] >= 0:
+            here, hops = me, 0
+            while before[here] >= 0:
+                here, hops = before[here], hops + 1
+            self._hops_from[origin] = hops
         is_behind = bytearray(len(self._ids) + 1)  # the last one answers for the root's predecessor, -1
         is_behind[me] = 1
         behind: list[str] = []
