@@ -21,6 +21,9 @@ from vanrouter.mgmt.secrets import Secret
 MAX_COLUMNS = 1000
 """Attributes that one query may name; all types together have fewer."""
 
+ALWAYS_THERE = frozenset({"identity", "type"})
+"""Columns that are never null."""
+
 COMMON = ("name", "identity", "type")
 """Columns that every entity has without asking the running router."""
 
@@ -182,15 +185,22 @@ class Query:
     def page(self, offset: int, count: int) -> tuple[list[str], list[list[object]]]:
         """Return columns and rows; `count` zero or less = all."""
         start = max(offset, 0)
-        return list(self.columns), list(islice(self._rows(), start, start + count if count > 0 else None))
+        end = start + count if count > 0 else None
+        if not ALWAYS_THERE.isdisjoint(self.columns):
+            # No row can be all nulls: what is skipped need not be read.
+            rows = [self._row(target) for target in islice(self._all_targets(), start, end)]
+        else:
+            made = (self._row(target) for target in self._all_targets())
+            rows = list(islice((row for row in made if any(value is not None for value in row)), start, end))
+        return list(self.columns), rows
 
-    def _rows(self) -> Iterator[list[object]]:
+    def _all_targets(self) -> Iterator[Target]:
         for entity_type in self._types:
-            for target in self._targets(entity_type):
-                live = self._live(target)
-                row = [_value(target, live, column) for column in self.columns]
-                if any(value is not None for value in row):
-                    yield row
+            yield from self._targets(entity_type)
+
+    def _row(self, target: Target) -> list[object]:
+        live = self._live(target)
+        return [_value(target, live, column) for column in self.columns]
 
     def _live(self, target: Target) -> Mapping[str, object]:
         if target.entity is None:
