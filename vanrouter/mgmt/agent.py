@@ -404,8 +404,7 @@ class Agent:
         return 200, {**attributes_of(target, self._views, extensions=request.extensions), **changes}
 
     def _delete(self, _: Request, target: Target) -> tuple[int, object]:
-        if target.entity is None:
-            raise ManagementError(403, "Forbidden")
+        assert target.entity is not None  # no observed type has the operation
         rules.check_delete(target.entity, self._registry)
         self._actions.delete(target.entity)
         self._registry.remove(target.entity)

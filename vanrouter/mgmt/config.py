@@ -197,8 +197,7 @@ class _Builder:
             if (entity.type, error.attribute) in TOLERATED:
                 self._warn(entity.line, error.key, f"{error.reason}; the section is ignored")
                 return
-            if section is None:
-                raise
+            assert section is not None  # what is added by default breaks no rule
             raise self._placed(error, section) from None
         self._entities.append(entity)
         for key, warning in _advice(entity):

@@ -2,7 +2,20 @@ from __future__ import annotations
 
 import pytest
 
-from vanrouter.mgmt.attributes import flag, many, mapping, path, properties, quoted, suggestion, text, whole, word
+from vanrouter.mgmt.attributes import (
+    entity_id,
+    flag,
+    many,
+    mapping,
+    measured,
+    path,
+    properties,
+    quoted,
+    suggestion,
+    text,
+    whole,
+    word,
+)
 from vanrouter.mgmt.secrets import Secret
 
 
@@ -110,3 +123,9 @@ def test_suggestions() -> None:
     assert suggestion("prot", ("port", "host")) == "; did you mean 'port'?"
     assert suggestion("zzz", ("port",)) == ""
     assert suggestion("p" * 1000, ("port",)) == ""
+
+
+def test_what_is_measured_can_be_drawn_and_not_set() -> None:
+    assert measured("n", "").graph
+    assert not measured("n", "").settable
+    assert entity_id("link", "", "").convert(7) == "7"

@@ -18,6 +18,10 @@ def test_created_has_name_and_defaults() -> None:
     assert made["cost"] == 1
 
 
+def test_created_without_a_name_has_none() -> None:
+    assert created(DUMMY, {}, None) == {}
+
+
 def test_two_names_conflict_unless_equal() -> None:
     assert created(DUMMY, {"name": "n"}, "n") == {"name": "n"}
     with pytest.raises(ManagementError, match="Conflicting values for 'name'"):

@@ -141,6 +141,14 @@ def test_priority_out_of_range_is_no_mere_warning() -> None:
     assert "Priority value" in refused("address {\n prefix: a\n priority: 10\n}\n").reason
 
 
+def test_a_listener_of_routers_that_requires_tls_is_fine() -> None:
+    text = (
+        "router {\n mode: interior\n}\nsslProfile {\n name: s\n}\n"
+        "listener {\n role: inter-router\n sslProfile: s\n requireSsl: yes\n}\n"
+    )
+    assert load(text).warnings == []
+
+
 @pytest.mark.parametrize(("mode", "role"), [("interior", "inter-router"), ("interior", "edge"), ("edge", "normal")])
 def test_roles_that_fit_the_mode(mode: str, role: str) -> None:
     text = f"router {{\n mode: {mode}\n}}\nlistener {{\n role: {role}\n}}\nconnector {{\n role: {role}\n}}\n"

@@ -55,6 +55,11 @@ def test_addresses_of_a_file_are_named_by_number(registry: Registry) -> None:
     assert registry.load(EntityConfig(type="autoLink", attributes={})).name == "autoLink/0"
 
 
+def test_a_name_in_the_file_is_kept(registry: Registry) -> None:
+    assert registry.load(EntityConfig(type="address", attributes={"prefix": "q", "name": "n"})).name == "n"
+    assert registry.load(EntityConfig(type="log", attributes={"module": "HTTP"})).name == "log/HTTP"
+
+
 def test_names_are_unique_over_types(registry: Registry) -> None:
     registry.add(SCHEMA["listener"], {"host": "", "port": "1", "name": "n"})
     with pytest.raises(InvalidEntityError, match="duplicates unique attribute 'name' from existing listener/:1:n"):

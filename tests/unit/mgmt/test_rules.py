@@ -101,6 +101,34 @@ def test_allowed(short: str, attributes: dict[str, object]) -> None:
     rules.check(SCHEMA[short], attributes, Managed(CONFIG).registry)
 
 
+@pytest.mark.parametrize(
+    ("mode", "short", "role", "said"),
+    [
+        ("standalone", "listener", "edge", "role='standalone' not allowed to connect to or accept connections"),
+        ("edge", "connector", "inter-router", "role='inter-router' only allowed with router mode='interior'"),
+        ("edge", "listener", "edge", "role='edge' only allowed with router mode='interior'"),
+    ],
+)
+def test_roles_against_mode(mode: str, short: str, role: str, said: str) -> None:
+    registry = Managed(f"router {{\n mode: {mode}\n}}\n").registry
+    with pytest.raises(InvalidEntityError, match=said) as caught:
+        rules.check(SCHEMA[short], {"role": role}, registry)
+    assert caught.value.status == 400
+
+
+def test_router_ids_with_known_texts() -> None:
+    for router_id, said in (("a|b", "illegal character"), ("a$", "illegal character"), ("a\tb", "disallowed")):
+        with pytest.raises(InvalidEntityError, match=said):
+            rules.check(SCHEMA["router"], {"id": router_id}, Managed(CONFIG).registry)
+
+
+def test_only_tcp_listeners_are_held_by_others() -> None:
+    registry = Managed(CONFIG).registry
+    for entity in registry:
+        if entity.type.short != "tcpListener":
+            rules.check_delete(entity, registry)
+
+
 def test_a_listener_with_addresses_stays() -> None:
     managed = Managed(CONFIG)
     listener = managed.registry.named("tcpListener", "many")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from vanrouter.mgmt.attributes import text, whole
+from vanrouter.mgmt.attributes import text, whole, word
 from vanrouter.mgmt.schema import EntityType, InvalidEntityError, Schema
 
 BASE = EntityType(short="base", help="", operations=("READ",))
@@ -17,6 +17,7 @@ THING = EntityType(
         whole("size", "C", "Its size.", required=True),
         text("extra", "C", "Ours.", extension=True),
         text("seen", "", "Observed."),
+        word("kind", ("a", "b"), "C", "Its kind.", extension_words=("c",)),
     ),
     section=True,
 )
@@ -47,12 +48,13 @@ def test_operations_are_own_then_inherited() -> None:
 
 
 def test_extensions_are_listed_when_asked_for() -> None:
-    assert THING.attribute_names(extensions=False) == ["colour", "size", "seen", "name", "identity", "type"]
+    assert THING.attribute_names(extensions=False) == ["colour", "size", "seen", "kind", "name", "identity", "type"]
     assert "extra" in THING.attribute_names(extensions=True)
     assert SCHEMA.listed(extensions=False) == [BASE, THING]
     assert SCHEMA.listed(extensions=True) == [BASE, THING, PART]
+    assert THING.all_columns(extensions=False) == THING.attribute_names(extensions=False)
     assert PART.all_columns(extensions=False) == ["size", "name"]
-    assert PART.all_columns(extensions=True) == ["size", "name", "colour", "extra", "seen", "identity", "type"]
+    assert PART.all_columns(extensions=True) == ["size", "name", "colour", "extra", "seen", "kind", "identity", "type"]
 
 
 def test_values_are_converted_and_completed() -> None:
@@ -85,6 +87,20 @@ def test_missing_attribute_says_what_it_is() -> None:
     with pytest.raises(InvalidEntityError, match="Missing required attribute 'size': Its size") as caught:
         THING.complete({})
     assert caught.value.description == "io.skupper.router.thing: Missing required attribute 'size'"
+
+
+def test_a_type_may_be_listed_under_another_name() -> None:
+    renamed = EntityType(short="address", help="", full="io.skupper.router.router.config.address")
+    schema = Schema((renamed,))
+    for name in ("address", "router.config.address", "io.skupper.router.router.config.address"):
+        assert schema.find(name) is renamed
+
+
+def test_added_words_are_described_when_asked_for() -> None:
+    for extensions, words in ((False, ["a", "b"]), (True, ["a", "b", "c"])):
+        types = SCHEMA.describe(extensions=extensions)["entityTypes"]
+        assert isinstance(types, dict)
+        assert types["thing"]["attributes"]["kind"]["type"] == words
 
 
 def test_description_leaves_empty_things_out() -> None:
