@@ -112,9 +112,9 @@ def _start(arguments: argparse.Namespace, path: str, pid_file: str | None, logs:
 
 def _serve(configuration: Configuration, options: StartOptions) -> int:
     # Imported here because it brings Proton: --check, --version and the report of a bad file work without it.
-    from vanrouter import server  # noqa: PLC0415
+    from vanrouter.server import run  # noqa: PLC0415
 
-    return server.run(configuration, options)
+    return run(configuration, options)
 
 
 def _fail(reason: str, handshake: Handshake) -> int:
