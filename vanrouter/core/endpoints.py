@@ -30,7 +30,10 @@ if TYPE_CHECKING:
     from vanrouter.core.table import Address, LocalService
 
 UNSENT_BYTES = 128 * 1024
-"""Octets of one stream that may wait in the engine: its share of what a blocked connection holds, and of a turn."""
+"""Octets of one stream that may wait in the engine while its socket is full."""
+
+UNFLUSHED_BYTES = 512 * 1024
+"""The same while the socket takes more: reached when the link has no credit, or the session no window."""
 
 
 class Inlet(Incoming):
@@ -186,11 +189,13 @@ class Outlet:
         "_link",
         "_moved_from",
         "_producer",
+        "_pushed",
         "pn",
         "sender",
     )
 
     def __init__(self, forwarder: Forwarder, sender: Sender, producer: Producer, moved_from: Sender | None) -> None:
+        self._pushed = 0
         self._forwarder = forwarder
         self.sender = sender
         self._connection = sender.connection
@@ -219,10 +224,12 @@ class Outlet:
         """Send octets; False when enough of them wait in the engine."""
         if self.pn is None:
             return True
+        self._pushed += len(data)
         link_send(self._link, data if type(data) is bytes else from_buffer(data), len(data))
         connection = self._connection
         self._forwarder.dirty.add(connection.engine)
-        if delivery_pending(self.pn) >= UNSENT_BYTES:
+        # While the socket takes what comes, the flush of this turn will empty the engine: no need to pause for that.
+        if delivery_pending(self.pn) >= (UNSENT_BYTES if connection.engine.blocked else UNFLUSHED_BYTES):
             if not self._is_paused:
                 self._is_paused = True
                 connection.paused.append(self)
@@ -253,9 +260,16 @@ class Outlet:
         self._free_link()
 
     def abort(self) -> None:
-        """Break the delivery off."""
+        """Break the delivery off.
+
+        One of which nothing has gone out yet (no credit, or all in this turn) is completed instead: the engine would
+        drop it without a word, and the other end would wait for it for ever.
+        """
         pn = self.pn
         if pn is None:
+            return
+        if not self._is_finished and delivery_pending(pn) == self._pushed:
+            self.finish(settled=True)
             return
         if self._is_finished:
             delivery_settle(pn)
