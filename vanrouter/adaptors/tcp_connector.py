@@ -90,7 +90,8 @@ class ConnectorFlow(Flow):
         if self.peer is None:
             return
         self.service.health.flow_refused(error)
-        self.give_up(RELEASED if self.is_resent else MODIFIED)
+        # "Connection reset" is the word of a server that had taken the connection already: it has had its try.
+        self.give_up(RELEASED if self.is_resent and error != errno.ECONNRESET else MODIFIED)
 
     def give_up(self, state: int) -> None:
         """There will be no connection."""
