@@ -185,9 +185,8 @@ class EngineConnection:
                 self._finish()
                 return
             done += taken
-            self.process()
-            if self.lost:
-                return
+        # Once for all that was read: octets of one delivery that came in several frames are handed on together.
+        self.process()
 
     def _end_of_input(self, reason: str) -> None:
         proton.transport_close_tail(self.transport)
