@@ -125,10 +125,19 @@ class ListenerFlow(Flow):
         self.start_idle_clock()
         return self
 
+    def received(self, total: int) -> None:
+        if self.early is None:
+            super().received(total)
+        else:
+            # Overtook the server's stream. Something was written: no other connector may get it.
+            self.retries = 0
+            self.acked = max(self.acked, min(total, self.sent))
+
     def outcome(self, state: int, settled: bool) -> None:
         if state == RELEASED and self.early is not None and self.sock is not None and self.retries:
             self.try_again()
         else:
+            self.retries = 0
             super().outcome(state, settled)
 
     def try_again(self) -> None:
