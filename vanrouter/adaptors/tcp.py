@@ -31,11 +31,10 @@ class TcpAdaptor:
         tenant: str | None = None,
         max_buffered_bytes: int = DEFAULT_MAX_BUFFERED_BYTES,
     ) -> None:
-        self.shared = Shared(router, max_buffered_bytes)
+        self.shared = Shared(router, max_buffered_bytes, tenant)
         self.listeners: dict[str, ListenerService] = {}
         self.connectors: dict[str, ConnectorService] = {}
         self._retired: list[Service] = []
-        self._prefix = f"{tenant}/" if tenant else ""
 
     def create_listener(self, config: ListenerConfig) -> ListenerService:
         """Create and start a tcpListener.
@@ -45,7 +44,7 @@ class TcpAdaptor:
         """
         if config.name in self.listeners:
             raise ConfigError("tcpListener.name", f"{config.name} exists already")
-        service = ListenerService(self.shared, config, self._prefix)
+        service = ListenerService(self.shared, config)
         self.listeners[config.name] = service
         service.start()
         return service

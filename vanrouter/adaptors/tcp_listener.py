@@ -198,12 +198,11 @@ class ListenerService(Service):
 
     entity_type = "tcpListener"
 
-    def __init__(self, shared: Shared, config: ListenerConfig, address_prefix: str = "") -> None:
+    def __init__(self, shared: Shared, config: ListenerConfig) -> None:
         super().__init__(
             shared, config.name, config.host, config.port, config.idle_timeout_s, config.half_close_timeout_s
         )
         self.config = config
-        self._prefix = address_prefix
         self.observer = config.observer
         self.addresses: dict[str, ListenerAddress] = {}
         self.connection_msg = ""
@@ -228,7 +227,7 @@ class ListenerService(Service):
 
     def add_address(self, name: str, address: str, value: int) -> ListenerAddress:
         """Add a service address (`listenerAddress`)."""
-        entry = self.addresses[name] = ListenerAddress(name, address, value, self._prefix + address)
+        entry = self.addresses[name] = ListenerAddress(name, address, value, self.shared.address_prefix + address)
         entry.watch = self.shared.router.watch(address, partial(self._on_reachable, entry))
         return entry
 

@@ -79,6 +79,7 @@ class Shared:
     """The loop, the wheel and the bounds of all TCP flows."""
 
     __slots__ = (
+        "address_prefix",
         "backlogged",
         "buffered",
         "ended_for_memory",
@@ -90,8 +91,16 @@ class Shared:
         "wheel",
     )
 
-    def __init__(self, router: StreamRouter, max_buffered_bytes: int = DEFAULT_MAX_BUFFERED_BYTES) -> None:
+    def __init__(
+        self,
+        router: StreamRouter,
+        max_buffered_bytes: int = DEFAULT_MAX_BUFFERED_BYTES,
+        tenant: str | None = None,
+    ) -> None:
         self.router = router
+        self.address_prefix = f"{tenant}/" if tenant else ""
+        """`network.tenantId` in front of the addresses of streams (section 5.4). The core puts it in front of those of
+        watches and subscriptions itself."""
         self.reactor = router.reactor
         self.wheel = Wheel(router.reactor)
         self.flow_source = random_suffix(5)
