@@ -208,7 +208,7 @@ class AmqpConnections:
         if settings.failover_urls:
             properties["failover-server-list"] = [dict(entry) for entry in settings.failover_urls]
         properties["vanrouter.version"] = __version__
-        capabilities = CAPABILITIES
+        capabilities: tuple[str, ...] = CAPABILITIES
         if role is Role.INTER_EDGE:
             capabilities = (*capabilities, INTER_EDGE_CAPABILITY)
         connection.open_properties = properties

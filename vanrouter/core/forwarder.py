@@ -472,7 +472,7 @@ class Forwarder:
         granted: bool = False,
         unavailable: bool = False,
     ) -> None:
-        """There is nowhere to go (section 7.7). `granted`: credit for a settled delivery has been given back already."""
+        """There is nowhere to go (section 7.7). `granted`: credit for a settled delivery was given back already."""
         gives_back = not (granted and (settled or receiver.replenishes_at_once))
         if settled:
             delivery_settle(pn)

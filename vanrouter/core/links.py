@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, final
 
 if TYPE_CHECKING:
     from vanrouter.core.connection import Connection
@@ -46,7 +46,9 @@ class Streaming(Protocol):
 
 
 class Outgoing(Protocol):
-    """What a pointer in `Connection.outgoing` stands for."""
+    """What a pointer in `Connection.outgoing` stands for, if it is no `Delivery`."""
+
+    sender: Sender
 
     def on_update(self, pn: Any) -> None:
         """The peer has sent a disposition."""
@@ -216,11 +218,10 @@ class Origin(Protocol):
     """What a delivery that does not come from a link, or has several copies, answers to."""
 
     def on_copy_outcome(self, delivery: Delivery, state: int, settled: bool, pn: Any) -> None:
-        """One copy's disposition; `pn` is the engine's delivery that carries its details, or None when the copy was lost
-        or never sent.
-        """
+        """One copy's disposition; `pn`: the engine's delivery with its details, None when it was lost or never sent."""
 
 
+@final
 class Delivery:
     """One copy of a complete message on its way.
 

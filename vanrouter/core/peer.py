@@ -104,7 +104,7 @@ def read_value(data: Any) -> object:
     if not octets:
         return None
     try:
-        return decode(octets)[0]  # type: ignore[no-any-return]
+        return decode(octets)[0]
     except PeerError:
         return None
 

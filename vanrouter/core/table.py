@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from vanrouter.core.connection import Connection
     from vanrouter.core.links import Receiver, Sender
+    from vanrouter.core.stream import Producer, Sink, StreamHead
+    from vanrouter.engine.annotations import Annotations
 
 
 class Treatment(IntEnum):
@@ -51,6 +53,12 @@ class LocalService(Protocol):
     open_count: int
     """Deliveries in progress, for balancing."""
     capacity: int
+
+    def on_stream(self, head: StreamHead, producer: Producer) -> Sink:
+        """A stream begins."""
+
+    def on_message(self, annotations: Annotations, content: bytes, receiver: Receiver | None) -> None:
+        """A whole message; `receiver` is the link it came on, None for one from inside the router."""
 
 
 class Watch:
@@ -118,7 +126,7 @@ class Address:
         self.generation = 0
         """Changes with each change of the destinations; what caches a choice compares it."""
         self.sole: Sender | None = None
-        """The one destination, when there is exactly one and it is a consumer's link for which no rule has to be asked."""
+        """The only destination, where it is a consumer's link for which no rule has to be asked."""
         self.deliveries_ingress = 0
         self.deliveries_egress = 0
         self.deliveries_transit = 0
@@ -151,7 +159,7 @@ _MAX_CACHED_MATCHES = 10_000
 
 
 class AddressRules:
-    """The configured patterns. Tokens are parted by `.` or `/`; `*` is one token, `#` any number; exact beats `*` beats `#`."""
+    """The configured patterns. `.` and `/` part tokens; `*` is one token, `#` any number; exact beats `*` beats `#`."""
 
     def __init__(self, default: Treatment) -> None:
         self.default = default

@@ -6,7 +6,7 @@ Layer: 3. Nothing is changed here but the rotation among equals.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vanrouter.core.links import Sender
 from vanrouter.core.table import Address, LocalService, Node, Treatment
@@ -77,6 +77,8 @@ def _closest(
     is_valid_origin: IsValidOrigin,
     tried: Collection[object],
 ) -> Destination | None:
+    group: Any  # a list of either kind
+    candidate: Sender | LocalService
     for group in (address.services, address.consumers):
         for index, candidate in enumerate(group):
             if candidate in tried or (
@@ -84,7 +86,7 @@ def _closest(
             ):
                 continue
             if len(group) > 1:
-                group.append(group.pop(index))  # type: ignore[arg-type]  # the element just taken from the same list
+                group.append(group.pop(index))
             return candidate
     nodes = usable_nodes(address, annotations, is_valid_origin, tried)
     if not nodes:

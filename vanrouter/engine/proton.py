@@ -330,6 +330,7 @@ def check_engine(*, needs_tls: bool, needs_sasl: bool) -> None:
         )
     if needs_sasl and not sasl_extended():
         raise VanrouterError(
-            "Qpid Proton was built without Cyrus SASL, but the configuration names SASL mechanisms: install libsasl2-dev "
-            "and libsasl2-modules and build python-qpid-proton again from source (`make clean setup` does it)"
+            "Qpid Proton was built without Cyrus SASL, but the configuration names SASL mechanisms: install "
+            "libsasl2-dev and libsasl2-modules and build python-qpid-proton again from source (`make clean setup` does "
+            "it)"
         )

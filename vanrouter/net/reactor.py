@@ -33,7 +33,7 @@ MAX_EVENTS = 256
 """Descriptors served in a turn at most, so that timers and flushes of a turn are never far away."""
 
 RESOLVER_THREADS = 8
-"""Threads for blocking calls (name resolution, certificate files); a name server that stops answering holds one each."""
+"""Threads for blocking calls (name resolution, certificate files); a silent name server holds one for each name."""
 
 
 class Flushable(Protocol):
