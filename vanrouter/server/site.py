@@ -70,7 +70,7 @@ class Site:
         self.registry = Registry(SCHEMA, self.router.next_link_id)
         self._configuration = configuration
         self.amqp = AmqpConnections(self.router)
-        self.tcp = Shared(self.router)
+        self.tcp = Shared(self.router, tenant=self.router.space.tenant_id)
         self.objects: dict[Entity, Any] = {}
         """The live object of each entity that has one."""
         self.views = LiveViews(self)
