@@ -89,9 +89,11 @@ class ConnectorFlow(Flow):
         """Refused, unreachable or timed out: another connector may try, if nothing stands against it."""
         if self.peer is None:
             return
+        if error == errno.ECONNRESET:  # a server that had taken the connection already: it lives, and has had its try
+            self.give_up(MODIFIED)
+            return
         self.service.health.flow_refused(error)
-        # "Connection reset" is the word of a server that had taken the connection already: it has had its try.
-        self.give_up(RELEASED if self.is_resent and error != errno.ECONNRESET else MODIFIED)
+        self.give_up(RELEASED if self.is_resent else MODIFIED)
 
     def give_up(self, state: int) -> None:
         """There will be no connection."""
@@ -140,6 +142,13 @@ class ConnectorFlow(Flow):
             self.give_up(ACCEPTED)
         else:
             super().abort()
+
+    def break_input(self) -> None:
+        # A stream whose header and abort arrive together is thrown away unseen. Where the client's stream has been
+        # answered already, nothing else would tell its listener: such a stream is completed.
+        if self.peer is None and not self.acked:
+            self.is_reset_known = False
+        super().break_input()
 
     def drop(self, is_reset: bool = False) -> None:
         if self.sock is None:
