@@ -1,3 +1,4 @@
+import errno
 import socket
 import threading
 
@@ -255,3 +256,17 @@ def test_three_refusals_withdraw_the_address_until_the_server_is_back(
     assert site.listener.oper_status == "up"
     assert site.connector.health.status == "up"
     back.close()
+
+
+def test_a_server_that_resets_at_once_has_had_its_try(loop: Loop) -> None:
+    site = Site(loop)
+    silent, fillers = silent_server()
+    loop.call(lambda: setattr(site.connector.resolver, "_addresses", [Address(socket.AF_INET, silent.getsockname())]))
+    end = FarEnd()
+    sink = begin(site, end, flags=7)
+    loop.call(lambda: sink.on_connect_failed(errno.ECONNRESET))  # type: ignore[attr-defined]
+    assert end.outcomes == [(MODIFIED, True)]
+    assert site.connector.health.status == "unknown"
+    site.wait_until_empty()
+    for each in (silent, *fillers):
+        each.close()
