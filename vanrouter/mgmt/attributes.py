@@ -140,6 +140,11 @@ def quoted(value: object) -> str:
     return f"a {type(value).__name__}"
 
 
+def cut(text: str) -> str:
+    """Return a text for an error text, shortened where it is long."""
+    return text if len(text) <= QUOTE_LIMIT else f"{text[:QUOTE_LIMIT]}..."
+
+
 def suggestion(wrong: str, known: tuple[str, ...]) -> str:
     """Return `; did you mean 'x'?` when a known name is near, else nothing."""
     if len(wrong) > QUOTE_LIMIT:
@@ -195,13 +200,14 @@ def _to_list(value: object) -> list[object]:
 
 def _to_map(value: object, *, ascii_keys: bool) -> dict[str, object]:
     if not isinstance(value, Mapping):
-        raise ValueError(f"Invalid map value {quoted(value)}; a map is needed")
+        subject = "Properties must be a map, not" if ascii_keys else "Invalid map value"
+        raise ValueError(f"{subject} {quoted(value)}; a map is needed")
     converted: dict[str, object] = {}
     for key, item in value.items():
         if not isinstance(key, str):
             raise ValueError(f"Invalid map key {quoted(key)}; every key must be text")
         if ascii_keys and not key.isascii():
-            raise ValueError(f"Invalid map key {quoted(key)}; keys are ASCII only")
+            raise ValueError(f"Property keys must be ASCII encoded, not {quoted(key)}")
         converted[str(key)] = item
     return converted
 

@@ -177,7 +177,7 @@ class Logs:
             if levels is None:
                 levels = parse_levels(str(default.get("enable", "info+"))) or frozenset()
             merged = {**default, **given}
-            name = str(merged.get("outputFile") or "stderr")
+            name = str(merged.get("outputFile", "stderr"))
             sink = opened.get(name) or self._sinks.get(name) or open_sink(name)
             opened[name] = sink
             outputs[module] = _Output(

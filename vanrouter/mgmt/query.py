@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Protocol
 
 from vanrouter.errors import ManagementError
-from vanrouter.mgmt.attributes import quoted
+from vanrouter.mgmt.attributes import cut, quoted
 from vanrouter.mgmt.entities import Entity, Registry
 from vanrouter.mgmt.entity_types import MANAGEMENT
 from vanrouter.mgmt.schema import EntityType
@@ -70,14 +70,14 @@ def find_target(
         target = None if entity is None else Target(type=entity.type, entity=entity)
     missing = ManagementError(
         404,
-        f"No entity with identity={quoted(identity)}"
+        f"No entity with identity={cut(identity)}"
         if identity is not None
-        else f"No entity with name={quoted(name)}",
+        else f"No entity with name={cut(name or '')}",
     )
     if target is None:
         raise missing
     if name is not None and identity is not None and _name_of(target) != name:
-        raise ManagementError(400, f"Conflicting name={quoted(name)} identity={quoted(identity)}")
+        raise ManagementError(400, f"Conflicting name={cut(name)} identity={cut(identity)}")
     if wanted is not None and target.type is not wanted:
         if registry.schema.is_a(target.type, wanted):
             raise missing

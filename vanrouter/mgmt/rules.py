@@ -72,7 +72,7 @@ def _router_id(entity_type: EntityType, attributes: Attributes, _: Registry) -> 
         reason = f'Router ID "{router_id}" containes at least one illegal character ("|$").'
         raise _refusal(entity_type, "id", reason)
     for character in router_id:
-        if character == "/" or character.isspace() or not character.isprintable():
+        if character in "/\\" or character.isspace() or not character.isprintable():
             # Programs search for these words, the name of the exception in front included.
             place = f"character '{character}' in id '{router_id}'"
             reason = f"AttributeError: Router id attribute containing {place} is disallowed."
@@ -138,13 +138,15 @@ def _open_properties(entity_type: EntityType, attributes: Attributes, _: Registr
     properties = attributes.get("openProperties")
     if not isinstance(properties, Mapping) or not properties:
         return
+    # The name of the exception in front belongs to the words that programs search for.
     role = attributes.get("role")
     if role in ROUTER_ROLES:
-        raise configuration_error(entity_type, "openProperties", f"openProperties not allowed for role {role}")
+        reason = f"ValidationError: openProperties not allowed for role {role}"
+        raise _refusal(entity_type, "openProperties", reason)
     for key in properties:
         if key in RESERVED_PROPERTIES or str(key).startswith(RESERVED_PREFIXES):
-            reason = f"Reserved key '{str(key)[:80]}' not allowed in openProperties"
-            raise configuration_error(entity_type, "openProperties", reason)
+            reason = f"ValidationError: Reserved key '{str(key)[:80]}' not allowed in openProperties"
+            raise _refusal(entity_type, "openProperties", reason)
 
 
 def _ordinals(entity_type: EntityType, attributes: Attributes, _: Registry) -> None:

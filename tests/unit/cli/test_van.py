@@ -60,7 +60,7 @@ def test_router_and_edge_exclude_each_other() -> None:
 def test_refused(ask: Run) -> None:
     result = ask("manage", "read", "listener", "--name", "nosuch")
     assert result.exit_code == 1
-    assert result.stderr == "van: refused (404): No entity with name='nosuch'\n"
+    assert result.stderr == "van: refused (404): No entity with name=nosuch\n"
 
 
 def test_unreachable() -> None:

@@ -112,7 +112,7 @@ def test_log_entries(managed: Managed) -> None:
         ("UPDATE", {"type": "router.address", "identity": "2"}, 403, "Forbidden"),
         ("READ", {"type": "routerMetrics", "identity": "1"}, 403, "Forbidden"),
         ("READ", {"type": "connection", "name": "connection/peer:2"}, 400, "Name not supported. Identity required"),
-        ("UPDATE", {"type": "connection", "identity": "99"}, 400, "No entity with identity='99'"),
+        ("UPDATE", {"type": "connection", "identity": "99"}, 400, "No entity with identity=99"),
         ("UPDATE", {"type": "connection", "name": "connection/peer:2"}, 400, "No identity provided"),
         ("UPDATE", {"type": "connection", "identity": "2"}, 400, "The body is empty"),
         ("UPDATE", {"type": "listener", "name": "l0"}, 501, "not implemented"),

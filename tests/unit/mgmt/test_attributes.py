@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from vanrouter.mgmt.attributes import (
+    cut,
     entity_id,
     flag,
     many,
@@ -101,7 +102,7 @@ def test_collections() -> None:
         mapping("m", "C", "").convert("x")
     with pytest.raises(ValueError, match="every key must be text"):
         mapping("m", "C", "").convert({1: 1})
-    with pytest.raises(ValueError, match="ASCII only"):
+    with pytest.raises(ValueError, match="Property keys must be ASCII encoded"):
         properties("p", "C", "").convert({"é": 1})
 
 
@@ -117,6 +118,11 @@ def test_quoted_values_are_short() -> None:
     assert quoted({}) == "a dict"
     assert quoted(True) == "True"
     assert quoted(None) == "a NoneType"
+
+
+def test_cut_texts() -> None:
+    assert cut("short") == "short"
+    assert len(cut("x" * 1000)) == 83
 
 
 def test_suggestions() -> None:

@@ -34,7 +34,7 @@ def test_entities(client: ManagementClient) -> None:
     client.delete("dummy", name="d")
     with pytest.raises(ManagementError) as caught:
         client.read("dummy", name="d")
-    assert (caught.value.status, caught.value.description) == (404, "No entity with name='d'")
+    assert (caught.value.status, caught.value.description) == (404, "No entity with name=d")
 
 
 def test_every_request_knows_the_additions(client: ManagementClient, peer: Peer) -> None:

@@ -135,6 +135,8 @@ def test_bad_file_changes_nothing(logs: Logs, file: Path, tmp_path: Path) -> Non
         logs.update("SERVER", {"outputFile": str(tmp_path), "enable": "debug+"})
     server.info("x")
     assert bare(logs, file) == ["SERVER (info) x"]
+    with pytest.raises(ConfigError, match="Failed to open log file ''"):
+        logs.update("DEFAULT", {"outputFile": ""})
     with pytest.raises(MisuseError):
         logs.update("NOSUCH", {})
 

@@ -40,9 +40,9 @@ REFUSED = [
     ("listener", {"port": "-1"}, 500, "out of range"),
     ("listener", {"sslProfile": "x"}, 500, "sslProfile 'x' not found; configured: tls"),
     ("connector", {"proxyProfile": "x"}, 500, "proxyProfile 'x' not found; configured: none"),
-    ("listener", {"openProperties": {"product": "x"}}, 500, "Reserved key 'product' not allowed in openProperties"),
-    ("listener", {"openProperties": {"qd.x": 1}}, 500, "Reserved key 'qd.x'"),
-    ("listener", {"openProperties": {"x": 1}, "role": "edge"}, 500, "openProperties not allowed for role edge"),
+    ("listener", {"openProperties": {"product": "x"}}, 400, "Reserved key 'product' not allowed in openProperties"),
+    ("listener", {"openProperties": {"qd.x": 1}}, 400, "Reserved key 'qd.x'"),
+    ("listener", {"openProperties": {"x": 1}, "role": "edge"}, 400, "openProperties not allowed for role edge"),
     ("sslProfile", {"ordinal": -1}, 500, "Negative ordinal field values are invalid"),
     ("sslProfile", {"oldestValidOrdinal": 1}, 500, "ordinal must be >= oldestValidOrdinal"),
     ("tcpListener", {"port": "1"}, 500, "Exactly one of the 'address' or 'multiAddressStrategy' field must be set"),
@@ -70,6 +70,7 @@ REFUSED = [
     ("vhost", {"hostname": "v", "groups": {"g": {"users": "a"}, "h": {"users": "b, a"}}}, 500, "user 'a' is in groups"),
     ("proxyProfile", {"port": "99999"}, 500, "out of range"),
     ("router", {"id": "a/b"}, 400, "disallowed"),
+    ("router", {"id": "a\\b"}, 400, "disallowed"),
 ]
 
 
