@@ -226,7 +226,14 @@ class Forwarder:
             self.unroutable(receiver, pn, settled, address, granted=True)
             return
         came_from = receiver.connection
-        destination = choose(address, annotations, came_from, self.router.is_valid_origin)
+        # One destination is no choice. For a remote one the origin has to be asked when the message came from a router.
+        destination: Destination | None = address.sole
+        if destination is None and annotations.ingress is None:
+            node = address.sole_node
+            if node is not None and node.connection is not None:
+                destination = node
+        if destination is None:
+            destination = choose(address, annotations, came_from, self.router.is_valid_origin)
         if destination is None:
             self.unroutable(receiver, pn, settled, address, granted=True)
             return

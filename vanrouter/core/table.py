@@ -101,6 +101,7 @@ class Address:
         "rotation",
         "services",
         "sole",
+        "sole_node",
         "tracked",
         "treatment",
         "watches",
@@ -127,6 +128,8 @@ class Address:
         """Changes with each change of the destinations; what caches a choice compares it."""
         self.sole: Sender | None = None
         """The only destination, where it is a consumer's link for which no rule has to be asked."""
+        self.sole_node: Node | None = None
+        """The one destination, when there is exactly one and it is another router."""
         self.deliveries_ingress = 0
         self.deliveries_egress = 0
         self.deliveries_transit = 0
@@ -277,6 +280,8 @@ class AddressTable:
         if only is not None and (only.connection.has_echo_rules or address.treatment == Treatment.UNAVAILABLE):
             only = None
         address.sole = only
+        is_one_remote = len(address.remotes) == 1 and not address.consumers and not address.services
+        address.sole_node = next(iter(address.remotes.values())) if is_one_remote else None
         is_local = address.has_local_destination
         if was_local != is_local and not address.is_internal:
             self._on_local_change(address)
