@@ -21,6 +21,7 @@ from vanrouter.ids import random_suffix
 
 if TYPE_CHECKING:
     from vanrouter.core.router import Router
+    from vanrouter.core.table import Address
 
 logger = logging.getLogger(__name__)
 
@@ -75,8 +76,10 @@ class Connection:
         self.outgoing: dict[Any, Delivery | Outgoing] = {}
         """Unsettled deliveries that went out."""
         self.grants: list[Receiver] = []
+        self.outstanding: dict[Address, int] = {}
+        """Unsettled deliveries of each address sent to this neighbour (balanced, router protocol, section 7.3)."""
         self.waiting: dict[Sender, None] = {}
-        """Links with deliveries in their queue."""
+        """Links with credit and a queue: they wait for the socket."""
         self.paused: deque[Any] = deque()
         """Flows that wait for this connection to write."""
         self.control_in: Receiver | None = None
@@ -161,6 +164,18 @@ class Connection:
         self.trunk_turn += 1
         return trunks[self.trunk_turn % len(trunks)]
 
+    def hold(self, address: Address) -> None:
+        """Count one more unsettled delivery of an address towards this neighbour."""
+        self.outstanding[address] = self.outstanding.get(address, 0) + 1
+
+    def release(self, address: Address) -> None:
+        """Count one less."""
+        left = self.outstanding.get(address, 0) - 1
+        if left > 0:
+            self.outstanding[address] = left
+        else:
+            self.outstanding.pop(address, None)
+
     # Life cycle.
 
     def attach_engine(self, engine: EngineConnection) -> None:
@@ -219,6 +234,13 @@ class Connection:
         proton.session_open(session)
         return session
 
+    def end_session(self, session: Any) -> None:
+        """End a session of our own; it is freed when the peer has answered."""
+        if session in self.sessions and not self.is_closed:
+            self.sessions.discard(session)
+            proton.session_close(session)
+            self.loop.dirty.add(self.engine)
+
     def on_session_close(self, session: Any) -> None:
         """The peer ends a session, and every link in it."""
         for link in [receiver for receiver in self.receivers.values() if receiver.session == session]:
@@ -264,6 +286,7 @@ class Connection:
     def on_lost(self, condition: tuple[str, str] | None) -> None:
         """The connection is over."""
         self.is_closed = True
+        self._lose_deliveries()
         for receiver in list(self.receivers.values()):
             self._end_receiver(receiver)
         for sender in list(self.senders.values()):
@@ -274,6 +297,25 @@ class Connection:
         self.router.on_connection_lost(self, condition)
         if self.on_closed is not None:
             self.on_closed(condition)
+
+    def _lose_deliveries(self) -> None:
+        """End everything that is open, in one pass over it: a link at a time would look at all of it for each link."""
+        settlement = self.router.forwarder.settlement
+        for sender in self.senders.values():
+            sender.excluded = True  # nothing is sent again on it
+            sender.ready = False
+        outgoing, self.outgoing = self.outgoing, {}
+        for delivery in outgoing.values():
+            if type(delivery) is Delivery:
+                settlement.on_sender_lost(delivery, sent=True)
+            else:
+                delivery.on_sender_lost(True)
+        incoming, self.incoming = self.incoming, {}
+        for delivery in incoming.values():
+            if type(delivery) is Delivery:
+                settlement.on_receiver_lost(delivery)
+            else:
+                delivery.on_link_lost()
 
     # Links.
 
@@ -452,8 +494,7 @@ class Connection:
         """All that was queued has been written."""
         if self.waiting and not self.engine.blocked:
             for sender in list(self.waiting):
-                if sender.credit > 0:
-                    self.router.forwarder.drain_queue(sender)
+                self.router.forwarder.drain_queue(sender)
         paused = self.paused
         for _ in range(min(len(paused), RESUMED_IN_A_FLUSH)):
             flow = paused.popleft()

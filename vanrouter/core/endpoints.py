@@ -26,6 +26,7 @@ from vanrouter.engine.proton import (
 )
 
 if TYPE_CHECKING:
+    from vanrouter.core.connection import Connection
     from vanrouter.core.forwarder import Forwarder
     from vanrouter.core.table import Address, LocalService
 
@@ -184,6 +185,7 @@ class Outlet:
         "_address",
         "_connection",
         "_forwarder",
+        "_hop",
         "_is_finished",
         "_is_paused",
         "_link",
@@ -204,6 +206,7 @@ class Outlet:
         self._is_paused = False
         self._is_finished = False
         self._address: Address | None = None
+        self._hop: Connection | None = None
         self._moved_from = moved_from
         if moved_from is not None:
             moved_from.moved_streams += 1
@@ -217,8 +220,8 @@ class Outlet:
     def hold_outstanding(self, address: Address) -> None:
         """Count as one outstanding delivery towards the neighbour until the end (router protocol, section 7.3)."""
         self._address = address
-        hop = self._connection.control_connection()
-        address.outstanding[hop] = address.outstanding.get(hop, 0) + 1
+        self._hop = self._connection.control_connection()
+        self._hop.hold(address)
 
     def push(self, data: memoryview | bytes) -> bool:
         """Send octets; False when enough of them wait in the engine."""
@@ -294,12 +297,8 @@ class Outlet:
             self._moved_from.moved_streams -= 1
             self._moved_from = None
         if self._address is not None:
-            hop = self._connection.control_connection()
-            left = self._address.outstanding.get(hop, 0) - 1
-            if left > 0:
-                self._address.outstanding[hop] = left
-            else:
-                self._address.outstanding.pop(hop, None)
+            assert self._hop is not None
+            self._hop.release(self._address)
             self._address = None
 
     def on_update(self, pn: Any) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from vanrouter.core.buffer import VIEW, new_delivery
 from vanrouter.core.incoming import Incoming
 from vanrouter.core.links import Delivery, Receiver, Sender
-from vanrouter.core.settlement import TERMINAL, set_outcome
+from vanrouter.core.settlement import TERMINAL, pass_last_word, set_outcome
 from vanrouter.core.stream import ACCEPTED, MODIFIED, REJECTED, RELEASED
 from vanrouter.core.table import Address, LocalService, Treatment
 from vanrouter.core.treatment import is_echo
@@ -149,7 +149,7 @@ class CompleteFanout:
     def on_producer_update(self) -> None:
         """The producer has settled early: so are all copies."""
         if delivery_settled(self._pn):
-            self._end(None)
+            self._end(MODIFIED if delivery_remote_state(self._pn) == MODIFIED else None)
 
     def on_link_lost(self) -> None:
         """The producer is gone."""
@@ -176,7 +176,7 @@ class CompleteFanout:
 class Copy:
     """One outgoing half of a message that comes in pieces."""
 
-    __slots__ = ("_fanout", "is_paused", "place", "pn", "sender")
+    __slots__ = ("_fanout", "is_paused", "is_waiting", "place", "pn", "sender")
 
     def __init__(self, fanout: StreamFanout, sender: Sender) -> None:
         self._fanout = fanout
@@ -184,6 +184,7 @@ class Copy:
         self.place = 0
         """Octets sent so far."""
         self.is_paused = False
+        self.is_waiting = False
         self.pn: Any = None
 
     def start(self, section: bytes) -> None:
@@ -197,6 +198,14 @@ class Copy:
         sender.connection.outgoing[self.pn] = self
         if section:
             link_send(sender.pn, section, len(section))
+        if self.is_waiting:
+            self.is_waiting = self.is_paused = False
+            self._fanout.advance(self)
+
+    def wait(self, section: bytes) -> None:
+        """Another delivery occupies the link: begin after it."""
+        self.is_waiting = self.is_paused = True
+        self._fanout.forwarder.wait_for_link(self, self.sender, section)
 
     def resume(self) -> bool:
         """The connection has written something."""
@@ -231,13 +240,17 @@ class StreamFanout(Incoming):
         """Octets of the message so far."""
         self._best = 0
         self._is_reading = True
-        self.copies = [Copy(self, sender) for sender in senders if sender.busy is None]
+        self.copies = [Copy(self, sender) for sender in senders]
 
     def begin(self, first: bytes, annotations: Annotations, override: str | None) -> None:
         """Begin all copies."""
         for copy in self.copies:
             sender = copy.sender
-            copy.start(sender.connection.section(annotations, override) if sender.carries_annotations else b"")
+            section = sender.connection.section(annotations, override) if sender.carries_annotations else b""
+            if sender.busy is None and not sender.queue:
+                copy.start(section)
+            else:
+                copy.wait(section)
         self._append(first)
         if self.is_complete:
             self.end()
@@ -311,8 +324,9 @@ class StreamFanout(Incoming):
 
     def _drop_copy(self, copy: Copy) -> None:
         pn, copy.pn = copy.pn, None
-        copy.sender.connection.outgoing.pop(pn, None)
-        copy.sender.unsettled -= 1
+        if pn is not None:
+            copy.sender.connection.outgoing.pop(pn, None)
+            copy.sender.unsettled -= 1
         if copy in self.copies:
             self.copies.remove(copy)
         self._free_link(copy)
@@ -351,6 +365,8 @@ class StreamFanout(Incoming):
         for copy in tuple(self.copies):
             pn = copy.pn
             if pn is None:
+                self.forwarder.cancel_wait(copy, copy.sender)
+                self.copies.remove(copy)
                 continue
             if copy.sender.busy is copy:
                 proton.delivery_abort(pn)
@@ -365,6 +381,7 @@ class StreamFanout(Incoming):
         if delivery_settled(self.pn):
             for copy in tuple(self.copies):
                 if copy.pn is not None and copy.sender.busy is not copy:
+                    pass_last_word(self.pn, copy.pn)
                     delivery_settle(copy.pn)
                     self.forwarder.dirty.add(copy.sender.connection.engine)
                     self._drop_copy(copy)

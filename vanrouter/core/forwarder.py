@@ -8,7 +8,7 @@ from there, and leaves one `Delivery` record behind until it is settled. Message
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from vanrouter.core.buffer import BUFFER, BUFFER_BYTES, POINTER, VIEW, new_delivery
 from vanrouter.core.fanout import CompleteFanout, multicast_targets
@@ -16,7 +16,7 @@ from vanrouter.core.links import Delivery, LinkKind, Origin, Receiver, Sender
 from vanrouter.core.settlement import Settlement, grant, set_outcome
 from vanrouter.core.stream import ACCEPTED, REJECTED, RELEASED
 from vanrouter.core.table import Address, LocalService, Node, Treatment
-from vanrouter.core.transit import Discard, Pending, Transit, begin_routed
+from vanrouter.core.transit import Discard, Pending, begin_routed
 from vanrouter.core.treatment import Destination, choose
 from vanrouter.engine import proton
 from vanrouter.engine.annotations import NO_ANNOTATIONS, RESEND_RELEASED, Annotations, originated
@@ -272,7 +272,7 @@ class Forwarder:
         hop = node.connection
         if hop is not None and address.treatment >= Treatment.BALANCED:
             delivery.address, delivery.hop = address, hop
-            address.outstanding[hop] = address.outstanding.get(hop, 0) + 1
+            hop.hold(address)
             address.tracked += 1
 
     def sender_for(self, destination: Sender | Node, address: Address, priority: int) -> Sender | None:
@@ -336,6 +336,9 @@ class Forwarder:
     def _enqueue(self, sender: Sender, delivery: Delivery) -> None:
         """Keep a delivery until its link has credit; a full queue loses its pre-settled ones (section 2.3)."""
         queue = sender.queue
+        if delivery.receiver is None and delivery.origin is None and len(queue) >= sender.capacity:
+            sender.dropped_presettled += 1  # the router's own message, and a consumer that takes none
+            return
         if delivery.settled and len(queue) >= sender.capacity:
             kept = [waiting for index, waiting in enumerate(queue) if index == 0 or not waiting.settled]
             sender.dropped_presettled += len(queue) - len(kept)
@@ -343,7 +346,8 @@ class Forwarder:
             queue.extend(kept)
         queue.append(delivery)
         sender.ready = False
-        sender.connection.waiting[sender] = None
+        if sender.credit > 0 and sender.busy is None:
+            sender.connection.waiting[sender] = None
 
     def drain_queue(self, sender: Sender) -> None:
         """Send what waits, as far as credit and the connection allow."""
@@ -360,7 +364,9 @@ class Forwarder:
             else:
                 self.put(delivery, section, content, 0, 0)
         sender.update_ready()
-        if not queue:
+        if queue and sender.credit > 0 and sender.busy is None and not sender.closed:
+            sender.connection.waiting[sender] = None
+        else:
             sender.connection.waiting.pop(sender, None)
 
     def resend(self, delivery: Delivery) -> bool:
@@ -585,14 +591,12 @@ class Forwarder:
             sender.update_ready()
             self.drain_queue(sender)
 
-    def wait_for_link(self, transit: Transit, sender: Sender, first: bytes) -> None:
+    def wait_for_link(self, transit: Waiting, sender: Sender, first: bytes) -> None:
         """Put a stream in line behind what occupies a consumer's link."""
-        turn = Delivery(None, None, sender, StreamTurn(transit, first))
-        sender.queue.append(turn)
+        sender.queue.append(Delivery(None, None, sender, StreamTurn(transit, first)))
         sender.ready = False
-        sender.connection.waiting[sender] = None
 
-    def cancel_wait(self, transit: Transit, sender: Sender) -> None:
+    def cancel_wait(self, transit: Waiting, sender: Sender) -> None:
         """Take a stream out of that line."""
         for turn in sender.queue:
             if isinstance(turn.origin, StreamTurn) and turn.origin.transit is transit:
@@ -600,12 +604,22 @@ class Forwarder:
                 return
 
 
+class Waiting(Protocol):
+    """A stream, or one copy of it, that waits for its turn on a link."""
+
+    def start(self, first: bytes) -> None:
+        """The link is free: begin, with these octets."""
+
+    def on_sender_lost(self, sent: bool) -> None:
+        """The link is gone."""
+
+
 class StreamTurn:
     """A stream's place in the queue of a link."""
 
     __slots__ = ("first", "transit")
 
-    def __init__(self, transit: Transit, first: bytes) -> None:
+    def __init__(self, transit: Waiting, first: bytes) -> None:
         self.transit = transit
         self.first = first
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any
 
+from vanrouter.core.auto_links import AutoLinks
 from vanrouter.core.connection import Connection
 from vanrouter.core.control import CONTROL_KEYS, ControlHost
 from vanrouter.core.endpoints import LocalSink, NoSink, Outlet
@@ -89,6 +90,7 @@ class Router:
         self.table.on_reachable = self._on_reachable
         self.forwarder = Forwarder(self)
         self.groups = Groups(self)
+        self.auto_links = AutoLinks(self)
         self._all_routers = Address("T", Treatment.MULTICAST, None)
         self.control = ControlHost(self, instance, control_settings)
         self._scrubbing: dict[Connection, Any] = {}
@@ -245,6 +247,7 @@ class Router:
             connection.attacher.attach_router_links()
         if connection.on_opened is not None:
             connection.on_opened()
+        self.auto_links.on_connection_opened(connection)
 
     def add_connection(self, connection: Connection) -> None:
         """A connection exists from now on."""
@@ -258,9 +261,8 @@ class Router:
         scrubber = self._scrubbing.pop(connection, None)
         if scrubber is not None:
             scrubber.cancel()
-        for address in [found for found in self.table.addresses.values() if connection in found.outstanding]:
-            address.outstanding.pop(connection, None)
         self.groups.on_lost(connection)
+        self.auto_links.on_connection_lost(connection)
         self.control.on_link_lost(connection)
 
     def on_control_link(self, connection: Connection) -> None:
@@ -277,6 +279,7 @@ class Router:
                 totals[name] = totals.get(name, 0) + value
         if isinstance(link, Sender):
             totals["dropped_presettled"] = totals.get("dropped_presettled", 0) + link.dropped_presettled
+        self.auto_links.on_link_gone(link)
         connection = link.connection
         if link.kind is LinkKind.CONTROL:
             if connection.control_out is link:
@@ -288,6 +291,7 @@ class Router:
 
     def on_own_link_answered(self, link: Receiver | Sender) -> None:
         """The peer has answered an attach of ours that is not the protocol's (auto-links, edge links)."""
+        self.auto_links.on_answered(link)
 
     def on_producer_added(self, address: Address, receiver: Receiver) -> None:
         """A client has attached a sender to an address."""

@@ -76,6 +76,14 @@ def set_outcome(pn: Any, state: int, error: tuple[str, str] | None = None) -> No
     delivery_update(pn, state)
 
 
+def pass_last_word(pn_in: Any, pn_out: Any) -> None:
+    """A producer's side settles early: what it says with it (modified, when it was lost) goes on to the consumer."""
+    state = delivery_remote_state(pn_in)
+    if state in TERMINAL:
+        copy_outcome(pn_in, pn_out, state)
+        delivery_update(pn_out, state)
+
+
 class Settlement:
     """Passes outcomes from consumers to producers."""
 
@@ -164,11 +172,7 @@ class Settlement:
         address, hop = delivery.address, delivery.hop
         delivery.hop = None
         if address is not None and hop is not None:
-            left = address.outstanding.get(hop, 0) - 1
-            if left > 0:
-                address.outstanding[hop] = left
-            else:
-                address.outstanding.pop(hop, None)
+            hop.release(address)
 
     def _count_delay(self, delivery: Delivery) -> None:
         waited = self._loop.now - delivery.began
@@ -211,12 +215,11 @@ class Settlement:
         """The producer has changed something about a complete delivery: it may have settled it early."""
         if not delivery_settled(pn_in) or delivery.receiver is None:
             return
-        self.forget_producer(delivery)
         pn = delivery.pn_out
         if pn is not None:
-            delivery_settle(pn)
-            self._settle_out(delivery, pn, 0, settle=False)
-            self._loop.dirty.add(delivery.sender.connection.engine)
+            pass_last_word(pn_in, pn)
+            self._settle_out(delivery, pn, 0)
+        self.forget_producer(delivery)
 
     def abandon(self, delivery: Delivery) -> None:
         """Settle a copy on its way out; nobody waits for it any more."""
@@ -231,6 +234,8 @@ class Settlement:
             self._settle_in(delivery, 0)
         delivery.receiver = None
         delivery.settled = True
+        if delivery.hop is not None:
+            self._one_less(delivery)
 
     def on_receiver_lost(self, delivery: Delivery) -> None:
         """The producer's link is gone: the consumer gets modified, settled (section 7.5)."""
@@ -241,6 +246,8 @@ class Settlement:
             delivery_settle(pn_in)
         delivery.receiver = delivery.pn_in = None
         delivery.settled = True
+        if delivery.hop is not None:
+            self._one_less(delivery)
         pn = delivery.pn_out
         if pn is not None:
             set_outcome(pn, MODIFIED)
@@ -251,9 +258,11 @@ class Settlement:
         pn = delivery.pn_out
         if pn is not None:
             self._settle_out(delivery, pn, MODIFIED)
+        elif delivery.hop is not None:
+            self._one_less(delivery)
         if delivery.settled:
             return
-        if not sent or delivery.content is not None:
-            if delivery.annotations is not None and delivery.content is not None and self._forwarder.resend(delivery):
+        if not sent and delivery.annotations is not None and delivery.content is not None:
+            if self._forwarder.resend(delivery):
                 return
         self.finish(delivery, MODIFIED if sent else RELEASED, None)

@@ -93,7 +93,6 @@ class Address:
         "hint",
         "is_internal",
         "key",
-        "outstanding",
         "permanent",
         "priority",
         "producers",
@@ -121,8 +120,6 @@ class Address:
         self.remotes: dict[str, Node] = {}
         self.producers: dict[Receiver, None] = {}
         self.watches: list[Watch] = []
-        self.outstanding: dict[Connection, int] = {}
-        """Unsettled deliveries of this address sent to each neighbour (balanced, section 7.3)."""
         self.rotation = 0
         self.generation = 0
         """Changes with each change of the destinations; what caches a choice compares it."""

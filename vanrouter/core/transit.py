@@ -14,7 +14,7 @@ from vanrouter.core.endpoints import Inlet
 from vanrouter.core.fanout import StreamFanout, multicast_targets
 from vanrouter.core.incoming import Incoming
 from vanrouter.core.links import LinkKind, Receiver, Sender
-from vanrouter.core.settlement import TERMINAL, copy_outcome, grant, set_outcome
+from vanrouter.core.settlement import TERMINAL, copy_outcome, grant, pass_last_word, set_outcome
 from vanrouter.core.stream import ACCEPTED, MODIFIED, REJECTED, RELEASED, parse_stream_head
 from vanrouter.core.table import Address, LocalService, Node, Treatment
 from vanrouter.core.treatment import Destination, choose
@@ -399,7 +399,7 @@ class Transit(Incoming):
     def hold_outstanding(self, address: Address, hop: Any) -> None:
         """Count as one outstanding delivery towards a neighbour until settled (section 7.3)."""
         self._address, self._hop = address, hop
-        address.outstanding[hop] = address.outstanding.get(hop, 0) + 1
+        hop.hold(address)
 
     def begin(self, content: bytes, start: int, annotations: Annotations) -> None:
         """Send the first octets, or wait for the link if another delivery occupies it."""
@@ -488,11 +488,7 @@ class Transit(Incoming):
             self._moved_from.moved_streams -= 1
             self._moved_from = None
         if self._hop is not None and self._address is not None:
-            left = self._address.outstanding.get(self._hop, 0) - 1
-            if left > 0:
-                self._address.outstanding[self._hop] = left
-            else:
-                self._address.outstanding.pop(self._hop, None)
+            self._hop.release(self._address)
             self._hop = None
 
     def on_update(self, pn: Any) -> None:
@@ -520,6 +516,7 @@ class Transit(Incoming):
         if delivery_settled(self.pn):
             pn = self.pn_out
             if pn is not None:
+                pass_last_word(self.pn, pn)
                 delivery_settle(pn)
                 self._forget_out()
                 self.forwarder.dirty.add(self.sender.connection.engine)

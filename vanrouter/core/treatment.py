@@ -131,10 +131,9 @@ def _balanced(
         if rank < best_rank:
             best, best_rank = service, rank
     if address.remotes:
-        outstanding = address.outstanding
         for node in usable_nodes(address, annotations, is_valid_origin, tried):
             assert node.connection is not None
-            value = outstanding.get(node.connection, 0)
+            value = node.connection.outstanding.get(address, 0)
             rank = (0 if value < HOP_CAPACITY else 1, value + node.cost)
             if rank < best_rank:
                 best, best_rank = node, rank
