@@ -16,6 +16,7 @@ from vanrouter.adaptors.tcp_config import ConnectorConfig, ListenerConfig, TlsFi
 from vanrouter.adaptors.tcp_connector import ConnectorService
 from vanrouter.adaptors.tcp_listener import ListenerService
 from vanrouter.adaptors.tcp_shared import Shared
+from vanrouter.core.auto_links import AutoLink, AutoLinkConfig
 from vanrouter.core.peer import Role
 from vanrouter.core.router import Router
 from vanrouter.core.table import AddressRule, Treatment
@@ -170,7 +171,9 @@ class Site:
         elif isinstance(live, AmqpConnector):
             live.close()
             config_logger.info("Deleted Connector: %s", live.settings.endpoint)
-        elif kind == "router.config.address":
+        elif isinstance(live, AutoLink):
+            live.cancel()
+        elif kind == "address":
             self.router.table.rules.remove(str(live))
         elif kind == "listenerAddress":
             listener = self._tcp_listener(entity.text("listener"))
@@ -245,7 +248,7 @@ class Site:
             entity.name or entity.identity, entity.text("address"), entity.number("value")
         )
 
-    def _up_router_config_address(self, entity: Entity) -> None:
+    def _up_address(self, entity: Entity) -> None:
         pattern = address_pattern(entity.attributes)
         priority = entity.attributes.get("priority")
         rule = AddressRule(
@@ -258,7 +261,16 @@ class Site:
         word = "Prefix" if entity.text("prefix") else "Pattern"
         config_logger.info("Created address with %s=%s and distribution=%s", word, pattern, entity.text("distribution"))
 
-    _up_address = _up_router_config_address
+    def _up_autoLink(self, entity: Entity) -> None:  # noqa: N802  # named for the entity type
+        self.objects[entity] = self.router.auto_links.add(
+            AutoLinkConfig(
+                is_in=entity.text("direction") == "in",
+                address=_text(entity.attributes.get("address")),
+                external_address=_text(entity.attributes.get("externalAddress")),
+                container_id=_text(entity.attributes.get("containerId")),
+                connection=_text(entity.attributes.get("connection")),
+            )
+        )
 
     def _tcp_listener(self, name: str) -> ListenerService | None:
         entity = self.registry.named("tcpListener", name)

@@ -14,6 +14,7 @@ from vanrouter import __version__
 from vanrouter.adaptors.amqp import AmqpConnector, AmqpListener
 from vanrouter.adaptors.tcp_connector import ConnectorService
 from vanrouter.adaptors.tcp_listener import ListenerAddress, ListenerService
+from vanrouter.core.auto_links import AutoLink
 from vanrouter.core.connection import Connection
 from vanrouter.core.links import LinkKind, Receiver, Sender
 from vanrouter.core.peer import Role
@@ -57,6 +58,13 @@ class LiveViews:
         if isinstance(live, AmqpConnector):
             urls = ", ".join(f"amqp://{host}:{port}" for host, port in live.failover)
             return {"connectionStatus": live.status, "connectionMsg": live.message, "failoverUrls": urls}
+        if isinstance(live, AutoLink):
+            link_id = live.link_id
+            return {
+                "linkRef": None if link_id is None else str(link_id),
+                "operStatus": live.state.value,
+                "lastError": live.last_error,
+            }
         if isinstance(live, AmqpListener):
             return {}
         return {}
@@ -151,7 +159,7 @@ class LiveViews:
             "addrCount": len(addresses),
             "linkCount": len(router.links),
             "nodeCount": len(router.nodes),
-            "autoLinkCount": 0,
+            "autoLinkCount": len(router.auto_links),
             "connectionCount": len(router.connections),
             "presettledDeliveries": totals.get("presettled", 0),
             "droppedPresettledDeliveries": totals.get("dropped_presettled", 0),
