@@ -11,7 +11,6 @@ import socket
 from typing import Any
 
 from vanrouter.adaptors.tcp_config import ConnectorConfig
-from vanrouter.adaptors.tcp_connect import Address, Connecting, Resolver, begin_connect
 from vanrouter.adaptors.tcp_flow import Flow
 from vanrouter.adaptors.tcp_health import Health
 from vanrouter.adaptors.tcp_listener import DISCARD
@@ -29,6 +28,7 @@ from vanrouter.core.stream import (
     StreamHead,
 )
 from vanrouter.engine.messages import STREAM_CONTENT_TYPE, STREAM_VERSION, encode_stream_head
+from vanrouter.net.dial import Address, Connecting, Resolver, begin_connect
 from vanrouter.net.reactor import IN, OUT
 
 logger = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ import socket
 from collections.abc import Callable
 
 from vanrouter.adaptors.tcp_config import ConnectorConfig
-from vanrouter.adaptors.tcp_connect import Address, Connecting, Resolver
+from vanrouter.net.dial import Address, Connecting, Resolver
 from vanrouter.net.reactor import IN, Reactor, Timer
 
 UP, DOWN, UNKNOWN = "up", "down", "unknown"

@@ -147,7 +147,7 @@ class Connecting:
             if error == 0:
                 self._succeed(sock)
             elif error == errno.EALREADY:
-                self._watch(sock)
+                self.adopt(sock)
                 return
             else:
                 sock.close()
@@ -167,7 +167,8 @@ class Connecting:
             self._reactor.call_soon(sock.close)
         self._open.clear()
 
-    def _watch(self, sock: socket.socket) -> None:
+    def adopt(self, sock: socket.socket) -> None:
+        """Wait for a connection that has been begun."""
         fd = sock.fileno()
         self._open[fd] = sock
         self._reactor.register(fd, lambda _mask: self._on_ready(fd), OUT | ERROR)

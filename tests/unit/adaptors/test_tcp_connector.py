@@ -6,10 +6,10 @@ import pytest
 
 from tests.unit.adaptors.services import Site
 from tests.unit.adaptors.streams import Loop, accepted, listening, receive_all, receive_exactly
-from tests.unit.adaptors.test_tcp_connect import silent_server
 from tests.unit.adaptors.test_tcp_flow import FarEnd
-from vanrouter.adaptors.tcp_connect import Address
+from tests.unit.net.test_dial import silent_server
 from vanrouter.core.stream import ACCEPTED, MODIFIED, REJECTED, RELEASED, StreamHead
+from vanrouter.net.dial import Address
 
 OCTETS = "application/octet-stream"
 
@@ -161,7 +161,7 @@ def test_a_host_without_an_address(
         gone_has_gone.wait(10)
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
-    monkeypatch.setattr("vanrouter.adaptors.tcp_connect.resolve", fail)
+    monkeypatch.setattr("vanrouter.net.dial.resolve", fail)
     site = Site(loop, connector={"host": "[::1]"})
     end, again, gone = FarEnd(), FarEnd(), FarEnd()
     begin(site, end, flags=7)

@@ -5,9 +5,9 @@ import pytest
 
 from tests.unit.adaptors.services import Site
 from tests.unit.adaptors.streams import Loop, accepted, opened
-from tests.unit.adaptors.test_tcp_connect import silent_server
-from vanrouter.adaptors.tcp_connect import Address
+from tests.unit.net.test_dial import silent_server
 from vanrouter.adaptors.tcp_health import DOWN, UNKNOWN, UP, Probe
+from vanrouter.net.dial import Address
 
 FAST = {"health_check_interval_s": 0.02, "connect_timeout_s": 0.2}
 

@@ -7,10 +7,10 @@ import pytest
 
 from tests.unit.adaptors.services import Site
 from tests.unit.adaptors.streams import Loop, accepted, connected, listening, receive_all, receive_exactly
-from vanrouter.adaptors.tcp_connect import Address
 from vanrouter.adaptors.tcp_listener import DISCARD, any_address, listening_socket
 from vanrouter.core.stream import RELEASED, StreamHead
 from vanrouter.errors import ConfigError
+from vanrouter.net.dial import Address
 
 
 def free_port() -> int:

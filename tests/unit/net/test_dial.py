@@ -4,7 +4,7 @@ import socket
 import pytest
 
 from tests.unit.adaptors.streams import Loop, listening
-from vanrouter.adaptors.tcp_connect import Address, Connecting, Resolver, begin_connect, literal_addresses, resolve
+from vanrouter.net.dial import Address, Connecting, Resolver, begin_connect, literal_addresses, resolve
 
 
 class Owner:
@@ -150,7 +150,7 @@ def test_names_are_asked_once_for_all_that_wait(loop: Loop, monkeypatch: pytest.
         asked.append(host)
         return [target(int(port))]
 
-    monkeypatch.setattr("vanrouter.adaptors.tcp_connect.resolve", answer)
+    monkeypatch.setattr("vanrouter.net.dial.resolve", answer)
     resolver = loop.call(lambda: Resolver(loop.reactor, "a name", "5"))
     answers: list[object] = []
     assert resolver.known() is None
@@ -166,7 +166,7 @@ def test_an_error_of_the_resolver_is_an_answer(loop: Loop, monkeypatch: pytest.M
     def fail(host: str, port: str) -> list[Address]:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
-    monkeypatch.setattr("vanrouter.adaptors.tcp_connect.resolve", fail)
+    monkeypatch.setattr("vanrouter.net.dial.resolve", fail)
     resolver = loop.call(lambda: Resolver(loop.reactor, "no name", "5"))
     answers: list[object] = []
     loop.call(lambda: resolver.ask(answers.append))
