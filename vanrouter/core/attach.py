@@ -204,6 +204,8 @@ class Attacher:
         if DATA in capabilities or (text is None and not proton.terminus_is_dynamic(target)):
             is_data = DATA in capabilities and connection.data_in_count < PRIORITIES
             link_kind = LinkKind.DATA if is_data else LinkKind.ENDPOINT
+            if INTER_EDGE in capabilities and connection.role is Role.INTER_EDGE:
+                link_kind = LinkKind.INTER_EDGE
             receiver = connection.add_receiver(pn, name, link_kind)
             if is_data:
                 receiver.priority = connection.data_in_count

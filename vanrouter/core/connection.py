@@ -336,6 +336,7 @@ class Connection:
         sender = Sender(self, pn, self.router.next_link_id(), name, kind, self.capacity)
         sender.session = proton.link_session(pn)
         sender.carries_annotations = self.is_router
+        sender.is_guarded = self.has_echo_rules
         self.senders[pn] = sender
         self.router.links[sender.id] = sender
         return sender
@@ -402,7 +403,8 @@ class Connection:
     def scrub(self, kept: int, at_once: int) -> bool:
         """Detach up to `at_once` of the idle streaming links beyond `kept`; True while there are more."""
         for pool in (self.idle_streams, self.idle_private_streams):
-            for _ in range(min(at_once, max(0, len(pool) - kept))):
+            too_many = max(0, len(pool) - kept)
+            for _ in range(min(max(at_once, too_many // 2), too_many)):
                 sender = pool.popleft()
                 if not sender.closed:
                     self.detach(sender)

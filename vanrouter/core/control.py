@@ -90,7 +90,8 @@ class ControlHost:
         if address.key[0] not in "MHN":
             return
         if address.has_local_destination:
-            commands = self.plane.on_address_added(address.key, min(int(address.treatment), 3), self._loop.now)
+            hint = min(int(address.treatment), 3)
+            commands = self.plane.on_address_added(address.key, hint, self._loop.now, address.mesh_id)
         else:
             commands = self.plane.on_address_removed(address.key, self._loop.now)
         self._execute(commands)
@@ -239,7 +240,19 @@ class ControlHost:
             node = router.nodes[command.router_id] = Node(command.router_id)
         self._bound.setdefault(command.router_id, set()).add(command.key)
         address = router.table.ensure(command.key, command.hint)
+        if address.remote_meshes is not None or command.mesh_id is not None:
+            self._note_mesh(address, command.router_id, command.mesh_id)
         router.table.bind_remote(address, node)
+
+    def _note_mesh(self, address: Address, router_id: str, mesh_id: str | None) -> None:
+        """All consumers at a router are in one edge mesh, or are so no longer: edges have to know (section 9.3)."""
+        meshes = address.remote_meshes = address.remote_meshes or {}
+        if mesh_id is None:
+            meshes.pop(router_id, None)
+        else:
+            meshes[router_id] = mesh_id
+        if router_id in address.remotes and self._router.table.on_change is not None:
+            self._router.table.on_change(address)
 
     def _unbind(self, router_id: str, key: str) -> None:
         self._bound.get(router_id, set()).discard(key)

@@ -83,10 +83,20 @@ class Targets:
 
 
 def multicast_targets(
-    router: Router, address: Address, annotations: Annotations, came_from: Connection | None
+    router: Router,
+    address: Address,
+    annotations: Annotations,
+    came_from: Connection | None,
+    *,
+    is_anonymous: bool = False,
 ) -> Targets:
-    """Return where copies go: consumers here, one copy for each neighbour that leads to others, services here."""
+    """Return where copies go: consumers here, one copy for each neighbour that leads to others, services here.
+
+    From an edge router those with an address of their own (`is_anonymous`) go to the interior, too.
+    """
     consumers = [sender for sender in address.consumers if not is_echo(sender, came_from, annotations.mesh)]
+    if is_anonymous and router.edge is not None:
+        router.edge.add_uplink(consumers, came_from)
     remotes = router.nodes.values() if address.key[0] == "T" else address.remotes.values()
     neighbours: dict[Connection, None] = {}
     ingress = annotations.ingress

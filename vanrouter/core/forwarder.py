@@ -394,7 +394,9 @@ class Forwarder:
     def _forward_multicast(
         self, receiver: Receiver, pn: Any, settled: bool, content: bytes, annotations: Annotations, address: Address
     ) -> None:
-        targets = multicast_targets(self.router, address, annotations, receiver.connection)
+        targets = multicast_targets(
+            self.router, address, annotations, receiver.connection, is_anonymous=receiver.address is None
+        )
         if not targets.count:
             self.unroutable(receiver, pn, settled, address, granted=True)
             return
@@ -525,7 +527,7 @@ class Forwarder:
         address.deliveries_from_container += 1
         annotations = originated(flags) if flags else NO_ANNOTATIONS
         if address.treatment <= Treatment.MULTICAST:
-            targets = multicast_targets(self.router, address, annotations, None)
+            targets = multicast_targets(self.router, address, annotations, None, is_anonymous=True)
             self.send_copies(None, targets.senders(content), None, content, annotations, settled, address)
             for service in targets.services:
                 service.on_message(annotations, content, None)

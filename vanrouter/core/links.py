@@ -152,6 +152,7 @@ class Sender:
         "dropped_presettled",
         "excluded",
         "id",
+        "is_guarded",
         "kind",
         "modified",
         "moved_streams",
@@ -182,6 +183,8 @@ class Sender:
         self.address: Address | None = None
         self.source_text: str | None = None
         self.carries_annotations = False
+        self.is_guarded = False
+        """On a connection with echo rules (section 9.5): not for every delivery."""
         self.settles = False
         """The peer asked for settled deliveries: we settle on its behalf (router protocol, section 7.5)."""
         self.credit = 0

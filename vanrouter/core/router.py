@@ -14,6 +14,7 @@ from typing import Any
 from vanrouter.core.auto_links import AutoLinks
 from vanrouter.core.connection import Connection
 from vanrouter.core.control import CONTROL_KEYS, ControlHost
+from vanrouter.core.edge import EdgeHost, EdgeServer
 from vanrouter.core.endpoints import LocalSink, NoSink, Outlet
 from vanrouter.core.forwarder import Forwarder
 from vanrouter.core.groups import Groups
@@ -27,16 +28,22 @@ from vanrouter.core.treatment import choose
 from vanrouter.engine.annotations import originated
 from vanrouter.engine.values import NEED_MORE
 from vanrouter.ids import random_suffix
+from vanrouter.net.memory import Trimmer
 from vanrouter.net.reactor import Reactor
 from vanrouter.routing.addresses import AddressSpace, annotation_id
 from vanrouter.routing.commands import ControlSettings
 
 logger = logging.getLogger(__name__)
 
-SCRUB_INTERVAL_S = 30.0
+SCRUB_INTERVAL_S = 5.0
 SCRUB_KEPT = 128
-SCRUB_AT_ONCE = 10
-"""Idle streaming links of a connection: looked at so often, kept, detached at a time (router protocol, section 2.5)."""
+SCRUB_AT_ONCE = 64
+"""Idle streaming links of a connection: looked at so often, kept, and detached at least so many at a time, or half of what
+is too many. The C router detaches 10 in 30 s (router protocol, section 2.5); then memory would come back in hours."""
+
+
+NO_RADIUS = 1 << 30
+"""Only interior routers know how far a message may have come (router protocol, section 4.4)."""
 
 
 class Mode:
@@ -71,12 +78,13 @@ class Router:
         self.own = annotation_id(router_id)
         self.wall_clock = wall_clock
         self.instance = instance
-        self.mesh_id: str | None = random_suffix() if self.is_edge else None
+        self.mesh_id: str | None = None
+        """Edge mesh that an edge router belongs to."""
         self.space = AddressSpace(router_id, is_edge=self.is_edge, network_id=network_id, tenant_id=tenant_id)
         self.max_sessions = 32768
         self.max_links = 100_000
         self.links_refused = 0
-        self.radius = 0
+        self.radius = 0 if self.is_interior else NO_RADIUS
         self.nodes: dict[str, Node] = {}
         self.connections: dict[int, Any] = {}
         """Everything that management shows as a connection, by its number; AMQP connections and adaptors' flows."""
@@ -94,8 +102,18 @@ class Router:
         self._all_routers = Address("T", Treatment.MULTICAST, None)
         self.control = ControlHost(self, instance, control_settings)
         self._scrubbing: dict[Connection, Any] = {}
+        self.trimmer = Trimmer(reactor)
         self.internal_targets: dict[str, Any] = {}
         self.internal_sources: dict[str, Any] = {}
+        self.edge: EdgeHost | None = None
+        """What makes this an edge router."""
+        self.edges: EdgeHost | EdgeServer | None = None
+        """What has to do with edge connections here."""
+        if self.is_edge:
+            self.edge = self.edges = EdgeHost(self)
+            self.address_for = self.edge.address_for  # type: ignore[method-assign]  # no question for other modes
+        elif self.is_interior:
+            self.edges = EdgeServer(self)
 
     # Numbers.
 
@@ -245,6 +263,8 @@ class Router:
             return
         if connection.is_outbound and connection.role is Role.INTER_ROUTER:
             connection.attacher.attach_router_links()
+        if connection.has_echo_rules and self.edges is not None:
+            self.edges.on_opened(connection)
         if connection.on_opened is not None:
             connection.on_opened()
         self.auto_links.on_connection_opened(connection)
@@ -264,6 +284,8 @@ class Router:
         self.groups.on_lost(connection)
         self.auto_links.on_connection_lost(connection)
         self.control.on_link_lost(connection)
+        if connection.has_echo_rules and self.edges is not None:
+            self.edges.on_lost(connection)
 
     def on_control_link(self, connection: Connection) -> None:
         """A control link was attached; with both the peer can be a neighbour."""
@@ -272,6 +294,7 @@ class Router:
 
     def on_link_gone(self, link: Receiver | Sender) -> None:
         """A link has ended: keep its counts; a control link takes the neighbour with it."""
+        self.trimmer.note_ends()
         totals = self.totals
         for name in ("accepted", "rejected", "released", "modified", "presettled", "delayed_1s", "delayed_10s"):
             value = getattr(link, name)
@@ -281,6 +304,8 @@ class Router:
             totals["dropped_presettled"] = totals.get("dropped_presettled", 0) + link.dropped_presettled
         self.auto_links.on_link_gone(link)
         connection = link.connection
+        if self.edge is not None or (self.edges is not None and connection.is_edge):
+            self.edges.on_link_gone(link)  # type: ignore[union-attr]  # set with `edge`
         if link.kind is LinkKind.CONTROL:
             if connection.control_out is link:
                 connection.control_out = None
@@ -294,7 +319,9 @@ class Router:
         self.auto_links.on_answered(link)
 
     def on_producer_added(self, address: Address, receiver: Receiver) -> None:
-        """A client has attached a sender to an address."""
+        """A client, or an edge, has attached a sender to an address."""
+        if self.edges is not None:
+            self.edges.refresh(address)
 
     def on_consumer_added(self, address: Address, sender: Sender) -> None:
         """A client has attached a receiver to an address."""

@@ -76,6 +76,8 @@ class Watch:
         """Watch no longer."""
         if self in self._address.watches:
             self._address.watches.remove(self)
+            if self._table.on_change is not None:
+                self._table.on_change(self._address)
             self._table.drop_if_unused(self._address)
 
 
@@ -93,9 +95,11 @@ class Address:
         "hint",
         "is_internal",
         "key",
+        "mesh_id",
         "permanent",
         "priority",
         "producers",
+        "remote_meshes",
         "remotes",
         "rotation",
         "services",
@@ -118,6 +122,10 @@ class Address:
         self.consumers: list[Sender] = []
         self.services: list[LocalService] = []
         self.remotes: dict[str, Node] = {}
+        self.remote_meshes: dict[str, str] | None = None
+        """Routers all of whose consumers are in one edge mesh, and that mesh (section 5.6)."""
+        self.mesh_id: str | None = None
+        """Edge mesh that all consumers here are in."""
         self.producers: dict[Receiver, None] = {}
         self.watches: list[Watch] = []
         self.rotation = 0
@@ -236,6 +244,8 @@ class AddressTable:
         self.on_reachable: Callable[[Address], object] = lambda address: None
         """Told when an address becomes reachable, and when it ceases to be."""
         self._on_local_change = on_local_change
+        self.on_change: Callable[[Address], object] | None = None
+        """Told of each change of destinations or watches, where edges have to do with it."""
 
     def get(self, key: str) -> Address | None:
         """Return the address of that key, if it exists."""
@@ -280,6 +290,8 @@ class AddressTable:
         is_one_remote = len(address.remotes) == 1 and not address.consumers and not address.services
         address.sole_node = next(iter(address.remotes.values())) if is_one_remote else None
         is_local = address.has_local_destination
+        if self.on_change is not None:
+            self.on_change(address)
         if was_local != is_local and not address.is_internal:
             self._on_local_change(address)
         is_reachable = address.is_reachable
@@ -337,6 +349,8 @@ class AddressTable:
         """Call `callback` with the present state at once and whenever it changes."""
         watch = Watch(self, address, callback)
         address.watches.append(watch)
+        if self.on_change is not None:
+            self.on_change(address)
         callback(watch.state)
         return watch
 

@@ -174,7 +174,9 @@ def begin_routed(
         forwarder.discard(receiver, pn, RELEASED, is_complete=is_complete)
         return
     if address.treatment <= Treatment.MULTICAST:
-        targets = multicast_targets(router, address, annotations, receiver.connection)
+        targets = multicast_targets(
+            router, address, annotations, receiver.connection, is_anonymous=receiver.address is None
+        )
         if not targets.count:
             forwarder.discard(receiver, pn, RELEASED, is_complete=is_complete)
             return

@@ -25,12 +25,12 @@ IsValidOrigin = Callable[[str, str | None], bool]
 
 def is_echo(sender: Sender, came_from: Connection | None, mesh: str | None) -> bool:
     """Tell whether the echo rules forbid this consumer (router protocol, section 9.5)."""
-    connection = sender.connection
     if sender.excluded:
         return True
-    if came_from is None:
+    if not sender.is_guarded or came_from is None:
         return False
-    if connection is came_from and connection.is_edge:
+    connection = sender.connection
+    if came_from.has_echo_rules and (connection is came_from or connection.router.is_edge):
         return True
     return mesh is not None and connection.mesh_id == mesh
 
