@@ -1,0 +1,43 @@
+"""How many octets a second go through two hops: one flow, the other direction, eight flows; and what that costs."""
+
+from __future__ import annotations
+
+from bench.harness.networks import ANSWER_TIMEOUT_S, FLOOR, HAPROXY, World
+from bench.harness.record import Figure, Target
+
+QUESTION = "bulk throughput of TCP flows through two hops"
+ROUNDS_AT_MOST = 99
+FIGURES = (
+    Figure(key="bulk", title="bulk, one flow", unit="Gbit/s", digits=2),
+    Figure(key="bulk_reverse", title="bulk, one flow, reverse", unit="Gbit/s", digits=2),
+    Figure(key="bulk_8", title="bulk, 8 flows", unit="Gbit/s", digits=2),
+    Figure(key="bulk_cpu", title="CPU of both hops, one flow", unit="s/GB", digits=2),
+)
+TARGETS = (
+    Target(figure="bulk", against=FLOOR, bound=0.45, sense="at least"),
+    Target(figure="bulk", against=HAPROXY, bound=0.8, sense="at least"),
+)
+
+
+def transfer(world: World, port: int, kind: str = "bulk", connections: int = 1) -> float:
+    """Return the Gbit/s of one run of the load program."""
+    load = world.programs.python(
+        "bench.load.tcp_client", kind, port, "--connections", connections, "--seconds", world.seconds
+    )
+    answer = load.answer(ANSWER_TIMEOUT_S)
+    world.programs.end(load)
+    return float(answer["octets"]) * 8 / float(answer["seconds"]) / 1e9
+
+
+def measure(world: World, kind: str) -> dict[str, float]:
+    """One run of each."""
+    network = world.network(kind)
+    cpu = network.cpu_s()
+    rate = transfer(world, network.tcp["sink"])
+    cpu = network.cpu_s() - cpu
+    return {
+        "bulk": rate,
+        "bulk_cpu": cpu / (rate / 8 * world.seconds),
+        "bulk_reverse": transfer(world, network.tcp["source"], "reverse"),
+        "bulk_8": transfer(world, network.tcp["sink"], connections=8),
+    }

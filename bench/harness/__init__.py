@@ -1,0 +1,1 @@
+"""What every question needs: programs, networks to measure, the record and the table."""

@@ -1,0 +1,77 @@
+"""How many AMQP messages a second go from producers to consumers: through one router, and through two.
+
+The floor is one hop (`amqp_floor.py`), also for the figures of two routers.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+
+from bench.harness.networks import ANSWER_TIMEOUT_S, FLOOR, HAPROXY, Network, World
+from bench.harness.record import Figure, Target
+
+QUESTION = "AMQP messages a second: settled by the consumer or presettled, one link or 20, 100 octets or 10,000"
+ROUNDS_AT_MOST = 99
+ROUTERS = (1, 2)
+LINKS = (1, 20)
+SIZES = (100, 10_000)
+PRESETTLED = (False, True)
+
+
+def _key(routers: int, links: int, size: int, presettled: bool) -> str:
+    return f"amqp_{routers}r_{links}l_{size}{'_pre' if presettled else ''}"
+
+
+def _figures() -> tuple[Figure, ...]:
+    figures: list[Figure] = []
+    for routers, links, size, presettled in product(ROUTERS, LINKS, SIZES, PRESETTLED):
+        where = "one router" if routers == 1 else "a pair"
+        how = "presettled" if presettled else "unsettled"
+        what = "100 B" if size == 100 else "10 kB"
+        title = f"AMQP {where}, {links} to {links}, {what}, {how}"
+        figures.append(Figure(key=_key(routers, links, size, presettled), title=title, unit="msg/s"))
+    figures.append(
+        Figure(key="amqp_cpu", title="CPU of one router, 1 to 1, 100 B, unsettled", unit="us/message", digits=2)
+    )
+    return tuple(figures)
+
+
+FIGURES = _figures()
+TARGETS = tuple(
+    Target(figure=_key(1, links, size, presettled), against=FLOOR, bound=0.65, sense="at least")
+    for links, size, presettled in product(LINKS, SIZES, PRESETTLED)
+)
+
+
+def exchange(world: World, network: Network, routers: int, links: int, size: int, presettled: bool) -> dict[str, float]:
+    """Return what the consumers counted in one run of the load programs."""
+    enter, leave = network.amqp[0], network.amqp[routers - 1]
+    options = ["--links", links, "--size", size, "--seconds", world.seconds, *(["--presettled"] if presettled else [])]
+    address = f"bench/{_key(routers, links, size, presettled)}"
+    consumers = world.programs.python("bench.load.amqp_client", "receive", leave, address, *options)
+    consumers.answer(ANSWER_TIMEOUT_S)
+    producers = world.programs.python("bench.load.amqp_client", "send", enter, address, *options)
+    answer = consumers.answer(ANSWER_TIMEOUT_S)
+    world.programs.end(producers, consumers)
+    world.busiest_load = max(world.busiest_load, answer["busy"])
+    return answer
+
+
+def measure(world: World, kind: str) -> dict[str, float]:
+    """One run of each combination."""
+    if kind == HAPROXY:
+        return {}
+    network = world.amqp_floor() if kind == FLOOR else world.network(kind)
+    figures: dict[str, float] = {}
+    for routers, links, size, presettled in product(ROUTERS, LINKS, SIZES, PRESETTLED):
+        key = _key(routers, links, size, presettled)
+        if kind == FLOOR and routers == 2:
+            figures[key] = figures[_key(1, links, size, presettled)]
+            continue
+        cpu = network.hops[0].cpu_s()
+        answer = exchange(world, network, routers, links, size, presettled)
+        figures[key] = answer["count"] / answer["seconds"]
+        if "amqp_cpu" not in figures:
+            cpu = network.hops[0].cpu_s() - cpu
+            figures["amqp_cpu"] = cpu * 1e6 / answer["total"]
+    return figures

@@ -1,0 +1,30 @@
+"""What is left of throughput and request rate when the way between the two hops is mutual TLS."""
+
+from __future__ import annotations
+
+from bench.bulk import transfer
+from bench.harness.networks import World
+from bench.harness.record import Figure, Target
+from bench.small_requests import ask
+
+QUESTION = "bulk throughput and small requests with mutual TLS between the hops"
+ROUNDS_AT_MOST = 99
+FIGURES = (
+    Figure(key="tls_bulk", title="mTLS: bulk, one flow", unit="Gbit/s", digits=2),
+    Figure(key="tls_bulk_reverse", title="mTLS: bulk, one flow, reverse", unit="Gbit/s", digits=2),
+    Figure(key="tls_requests_32", title="mTLS: requests, 32 connections", unit="/s"),
+    Figure(key="tls_requests_32_p99", title="mTLS: requests, 32 connections, p99", unit="us"),
+)
+TARGETS: tuple[Target, ...] = ()
+
+
+def measure(world: World, kind: str) -> dict[str, float]:
+    """One run of each."""
+    network = world.network(kind, tls=True)
+    answer = ask(world, network.tcp["echo"], 32)
+    return {
+        "tls_bulk": transfer(world, network.tcp["sink"]),
+        "tls_bulk_reverse": transfer(world, network.tcp["source"], "reverse"),
+        "tls_requests_32": answer["count"] / answer["seconds"],
+        "tls_requests_32_p99": answer["p99_us"],
+    }

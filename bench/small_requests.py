@@ -1,0 +1,52 @@
+"""How many small requests a second go through two hops and come back, and how long that takes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bench.harness.networks import ANSWER_TIMEOUT_S, FLOOR, HAPROXY, World
+from bench.harness.record import Figure, Target
+
+QUESTION = "rate and latency of requests of 100 octets on connections that stay open"
+ROUNDS_AT_MOST = 99
+CONNECTIONS = (1, 32)
+FIGURES = (
+    Figure(key="requests_1", title="requests, 1 connection", unit="/s"),
+    Figure(key="requests_1_p50", title="requests, 1 connection, p50", unit="us"),
+    Figure(key="requests_1_p99", title="requests, 1 connection, p99", unit="us"),
+    Figure(key="requests_32", title="requests, 32 connections", unit="/s"),
+    Figure(key="requests_32_p50", title="requests, 32 connections, p50", unit="us"),
+    Figure(key="requests_32_p99", title="requests, 32 connections, p99", unit="us"),
+    Figure(key="requests_32_cpu", title="CPU of both hops, 32 connections", unit="us/request", digits=1),
+)
+TARGETS = (
+    Target(figure="requests_32", against=HAPROXY, bound=0.85, sense="at least"),
+    Target(figure="requests_1_p50", against=FLOOR, bound=2.0, sense="at most"),
+)
+
+
+def ask(world: World, port: int, connections: int, kind: str = "requests") -> dict[str, Any]:
+    """One run of the load program."""
+    load = world.programs.python(
+        "bench.load.tcp_client", kind, port, "--connections", connections, "--seconds", world.seconds
+    )
+    answer = load.answer(ANSWER_TIMEOUT_S)
+    world.programs.end(load)
+    return answer
+
+
+def measure(world: World, kind: str) -> dict[str, float]:
+    """One run with each count of connections."""
+    network = world.network(kind)
+    figures = {}
+    for connections in CONNECTIONS:
+        cpu = network.cpu_s()
+        answer = ask(world, network.tcp["echo"], connections)
+        cpu = network.cpu_s() - cpu
+        key = f"requests_{connections}"
+        rate = answer["count"] / answer["seconds"]
+        figures[key] = rate
+        figures[f"{key}_p50"] = answer["p50_us"]
+        figures[f"{key}_p99"] = answer["p99_us"]
+    figures["requests_32_cpu"] = cpu * 1e6 / answer["total"]
+    return figures
