@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import select
 import socket
+import struct
 import time
 
 import pytest
@@ -30,11 +32,25 @@ def new_sites(start_sites: StartSites, pki: Pki, echo_port: int, *, connects: st
     )
 
 
-def open_flow(port: int) -> socket.socket:
-    client = connect(port)
-    client.sendall(b"here")
-    assert receive_exactly(client, 4) == b"here"
-    return client
+def reset(connection: socket.socket) -> None:
+    """Close with RST instead of FIN."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
+def connect_again(port: int, service: socket.socket) -> tuple[socket.socket, socket.socket]:
+    """Try as a client would until a flow reaches the service; the port may stay open while the address is held."""
+    deadline = time.monotonic() + RELINK_S
+    while time.monotonic() < deadline:
+        try:
+            client = connect(port)
+        except ConnectionRefusedError:
+            select.select([service], [], [], 0.05)
+            continue
+        if select.select([client, service], [], [], RELINK_S)[0] == [service]:
+            return client, service.accept()[0]
+        client.close()
+    raise AssertionError("no flow reaches the service again")
 
 
 @pytest.mark.parametrize("connects", ["A", "B"])
@@ -48,23 +64,20 @@ def test_kill_of_a_router(start_sites: StartSites, pki: Pki, connects: str, vict
             with served:
                 client.sendall(b"x" * 100)
                 receive_exactly(served, 100)
-                mark = sites.a.mark()
                 (sites.a if victim == "A" else sites.b).kill()
                 begun = time.monotonic()
                 assert has_ended(served)
                 assert has_ended(client)
                 assert time.monotonic() - begun < AT_ONCE_S
         if victim == "A":
-            mark = 0
             sites.start_a()
         else:
             sites.start_b()
-        again = sites.a.port("echo", after=mark, timeout_s=RELINK_S)
-        with connect(again) as client:
-            served, _ = service.accept()
-            with served:
-                client.sendall(b"again")
-                assert receive_exactly(served, 5) == b"again"
+        service.settimeout(RELINK_S)
+        client, served = connect_again(sites.a.port("echo"), service)
+        with client, served:
+            client.sendall(b"again")
+            assert receive_exactly(served, 5) == b"again"
 
 
 def test_refused_connection_ends_the_client(start_sites: StartSites, pki: Pki, echo_port: int) -> None:
@@ -116,3 +129,54 @@ def test_port_is_closed_while_nobody_serves_the_address(start_sites: StartSites,
         pytest.fail("the port stayed open though the only server of the address has gone")
     sites.start_b()
     sites.a.port("echo", after=sites.a.mark() - 5)
+
+
+@pytest.mark.parametrize("answer", [b"", b"y" * 25], ids=["silent", "after a word"])
+@pytest.mark.parametrize("is_read", [True, False], ids=["read", "unread"])
+def test_reset_by_the_server_is_not_tried_again(
+    start_sites: StartSites, pki: Pki, answer: bytes, is_read: bool
+) -> None:
+    # What a server has taken once, no server may get a second time: it may have been an order.
+    with socket.create_server(("127.0.0.1", 0)) as service:
+        service.settimeout(20)
+        sites = new_sites(start_sites, pki, service.getsockname()[1])
+        for client_is_done in (False, True) * 10:
+            with connect(sites.a.port("echo")) as client:
+                client.sendall(b"x" * 5000)
+                if client_is_done:
+                    client.shutdown(socket.SHUT_WR)
+                served, _ = service.accept()
+                if is_read:
+                    receive_exactly(served, 5000)
+                if answer:
+                    served.sendall(answer)
+                reset(served)
+                ready = select.select([client, service], [], [], AT_ONCE_S)[0]
+                assert service not in ready, "the flow came a second time"
+                assert has_ended(client)
+
+
+@pytest.mark.parametrize("is_reset", [True, False], ids=["reset", "closed"])
+def test_client_that_leaves_at_once_comes_once_at_most(start_sites: StartSites, pki: Pki, is_reset: bool) -> None:
+    flows = 20
+    with socket.create_server(("127.0.0.1", 0)) as service:
+        service.settimeout(20)
+        sites = new_sites(start_sites, pki, service.getsockname()[1])
+        for number in range(flows):
+            with connect(sites.a.port("echo")) as client:
+                client.sendall(b"%05d" % number * 1000)
+                if is_reset:
+                    reset(client)
+        seen: list[bytes] = []
+        while len(seen) < flows and select.select([service], [], [], 1.0 if is_reset else AT_ONCE_S)[0]:
+            served, _ = service.accept()
+            with served:
+                if is_reset:
+                    assert has_ended(served)
+                    seen.append(b"")
+                else:
+                    seen.append(receive_exactly(served, 5000)[:5])
+                    assert served.recv(1) == b""
+        assert not select.select([service], [], [], 0.2)[0], "a flow came a second time"
+        if not is_reset:  # a flow that was reset before it began may never have begun
+            assert sorted(seen) == [b"%05d" % number for number in range(flows)]

@@ -20,7 +20,7 @@ from tests.system.services import connect, has_ended, receive_exactly
 AMQP = b"AMQP\x00\x01\x00\x00"
 SASL = b"AMQP\x03\x01\x00\x00"
 TLS = b"AMQP\x02\x01\x00\x00"
-OPEN = bytes.fromhex("00000017 02000000 005310 c00a 02 a10467756573 40".replace(" ", ""))
+OPEN = bytes.fromhex("00000016 02000000 005310 c009 02 a1056775657374 40")
 PORTS = ["amqp", "link", "plain-link", "echo"]
 
 
@@ -112,7 +112,6 @@ def test_a_lot_of_noise(ports: dict[str, int], name: str) -> None:
         AMQP + struct.pack(">IBBH", 0xFFFFFFFF, 2, 0, 0),
         AMQP + OPEN + struct.pack(">IBBH", 0x7FFFFFFF, 2, 0, 0) + bytes(100_000),
         AMQP + OPEN + struct.pack(">IBBH", 7, 2, 0, 0),
-        AMQP + OPEN + struct.pack(">IBBH", 8 + 5, 2, 0, 0) + b"\x00\x53\xf0\xc0\x01",
         AMQP + OPEN + struct.pack(">IBBH", 8 + 4, 2, 0, 9) + b"\x00\x53\x14\x45",
         b"AMQP\x00\x09\x09\x09",
         b"HTTP/1.1 200 OK\r\n\r\n",
@@ -121,7 +120,6 @@ def test_a_lot_of_noise(ports: dict[str, int], name: str) -> None:
         "frame of 4 GiB",
         "oversized frame",
         "frame of 7",
-        "unknown performative",
         "transfer without link",
         "version",
         "http",
@@ -129,6 +127,14 @@ def test_a_lot_of_noise(ports: dict[str, int], name: str) -> None:
 )
 def test_broken_frames_end_the_connection_at_once(ports: dict[str, int], name: str, data: bytes) -> None:
     send_and_leave(ports[name], data, close=False)
+
+
+@pytest.mark.parametrize("name", ["amqp", "plain-link"])
+def test_unknown_performative_disturbs_nothing(ports: dict[str, int], name: str) -> None:
+    # Proton's engine, which the C router has, too, passes over it; the connection works on, and ends when it is to.
+    unknown = struct.pack(">IBBH", 8 + 4, 2, 0, 0) + b"\x00\x53\xf0\x45"
+    close = struct.pack(">IBBH", 8 + 4, 2, 0, 0) + b"\x00\x53\x18\x45"
+    send_and_leave(ports[name], AMQP + OPEN + unknown * 100 + close, close=False)
 
 
 def test_plain_octets_at_a_port_of_tls(ports: dict[str, int]) -> None:
