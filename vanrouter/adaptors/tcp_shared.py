@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from vanrouter.adaptors.tcp_wheel import Wheel
 from vanrouter.core.stream import Producer, Sink, StreamConsumer
 from vanrouter.ids import random_suffix
+from vanrouter.net.memory import Trimmer
 from vanrouter.net.reactor import Reactor
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class StreamRouter(Protocol):
 
     reactor: Reactor
     connections: dict[int, Any]
+    trimmer: Trimmer
 
     def next_connection_id(self) -> int:
         """Return the number of a new connection."""
@@ -182,7 +184,9 @@ class Service:
             self.connections_closed += 1
             self._bytes_in += flow.sent
             self._bytes_out += flow.written
-            self.shared.router.connections.pop(flow.id, None)
+            router = self.shared.router
+            router.connections.pop(flow.id, None)
+            router.trimmer.note_ends()
 
     def handshake_failed(self, flow: Flow, error: OSError) -> None:
         """Count and log a TLS handshake that went wrong."""

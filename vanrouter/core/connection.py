@@ -323,7 +323,7 @@ class Connection:
         """Take a link on which the peer sends."""
         receiver = Receiver(self, pn, self.router.next_link_id(), name, kind, self.capacity)
         receiver.session = proton.link_session(pn)
-        receiver.carries_annotations = self.is_router
+        receiver.carries_annotations = self.is_router or not self.strips_in
         receiver.replenishes_at_once = kind in (LinkKind.CONTROL, LinkKind.DATA) or (
             self.is_edge and kind is LinkKind.ENDPOINT
         )
@@ -335,7 +335,7 @@ class Connection:
         """Take a link on which we send."""
         sender = Sender(self, pn, self.router.next_link_id(), name, kind, self.capacity)
         sender.session = proton.link_session(pn)
-        sender.carries_annotations = self.is_router
+        sender.carries_annotations = self.is_router or not self.strips_out
         sender.is_guarded = self.has_echo_rules
         self.senders[pn] = sender
         self.router.links[sender.id] = sender

@@ -5,10 +5,9 @@ from __future__ import annotations
 import socket
 from typing import Any
 
-from vanrouter.adaptors.tcp_connector import ConnectorService
-
 from tests.unit.adaptors.streams import Loop, accepted, connected, listening
 from vanrouter.adaptors.tcp import ConnectorConfig, ListenerConfig, TcpAdaptor
+from vanrouter.adaptors.tcp_connector import ConnectorService
 from vanrouter.adaptors.tcp_listener import ListenerService
 
 

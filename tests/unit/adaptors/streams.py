@@ -14,6 +14,7 @@ from typing import Any
 from vanrouter.core.stream import RELEASED, Producer, Sink, StreamConsumer, parse_stream_head
 from vanrouter.engine.annotations import Annotations
 from vanrouter.engine.sections import NEED_MORE
+from vanrouter.net.memory import Trimmer
 from vanrouter.net.reactor import Reactor
 
 DEADLINE_S = 10.0
@@ -57,6 +58,7 @@ class FakeRouter:
 
     def __init__(self, reactor: Reactor) -> None:
         self.reactor = reactor
+        self.trimmer = Trimmer(reactor)
         self.connections: dict[int, Any] = {}
         self.subscriptions: dict[str, list[FakeSubscription]] = defaultdict(list)
         self.watches: list[FakeWatch] = []

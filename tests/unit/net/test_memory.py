@@ -1,0 +1,58 @@
+"""Giving memory back: rarely, after many ends, once they have stopped coming."""
+
+from __future__ import annotations
+
+from vanrouter.net.memory import ENDS, QUIET_S, Trimmer, find_malloc_trim
+from vanrouter.net.reactor import Reactor
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def turns(reactor: Reactor, clock: Clock, seconds: float) -> None:
+    clock.now += seconds
+    reactor.run_once(0)
+
+
+def test_few_ends_do_nothing() -> None:
+    clock = Clock()
+    reactor = Reactor(clock)
+    trimmer = Trimmer(reactor)
+    trimmer.note_ends(ENDS - 1)
+    turns(reactor, clock, QUIET_S * 2)
+    assert trimmer.trims == 0
+    reactor.close()
+
+
+def test_many_ends_are_waited_for_and_answered_once() -> None:
+    clock = Clock()
+    reactor = Reactor(clock)
+    trimmer = Trimmer(reactor)
+    trimmer.note_ends(ENDS)
+    for _ in range(3):
+        trimmer.note_ends(ENDS)
+        turns(reactor, clock, QUIET_S)
+        assert trimmer.trims == 0
+    turns(reactor, clock, QUIET_S)
+    turns(reactor, clock, QUIET_S)
+    assert trimmer.trims == 1
+    turns(reactor, clock, QUIET_S)
+    assert trimmer.trims == 1
+    reactor.close()
+
+
+def test_works_without_the_c_librarys_function() -> None:
+    clock = Clock()
+    reactor = Reactor(clock)
+    trimmer = Trimmer(reactor)
+    trimmer._malloc_trim = None
+    trimmer.note_ends(ENDS)
+    turns(reactor, clock, QUIET_S)
+    assert trimmer.trims == 1
+    reactor.close()
+    assert find_malloc_trim() is None or callable(find_malloc_trim())

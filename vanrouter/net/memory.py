@@ -1,0 +1,57 @@
+"""Giving memory back to the system after much of it was freed.
+
+Layer: 2. The C library keeps freed arenas until it is asked for them; asking takes milliseconds, so it is done rarely:
+some seconds after a large number of things have ended, once.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+from collections.abc import Callable
+
+from vanrouter.net.reactor import Reactor
+
+ENDS = 256
+"""Ends of flows, links or connections after which it is worth asking."""
+
+QUIET_S = 2.0
+"""Wait after that, for what ends together to end, and for the peers to answer."""
+
+
+def find_malloc_trim() -> Callable[[int], object] | None:
+    """Return the C library's `malloc_trim`, or None where there is none (musl)."""
+    try:
+        return ctypes.CDLL(None).malloc_trim  # type: ignore[no-any-return]
+    except (AttributeError, OSError):
+        return None
+
+
+class Trimmer:
+    """Counts ends and gives memory back when there were enough of them."""
+
+    def __init__(self, reactor: Reactor) -> None:
+        self._reactor = reactor
+        self._malloc_trim = find_malloc_trim()
+        self._ends = 0
+        self._is_waiting = False
+        self.trims = 0
+
+    def note_ends(self, count: int = 1) -> None:
+        """Something that held memory has ended."""
+        self._ends += count
+        if self._ends >= ENDS and not self._is_waiting:
+            self._is_waiting = True
+            self._reactor.call_later(QUIET_S, self._consider)
+
+    def _consider(self) -> None:
+        if self._ends >= ENDS * 2:  # they are still coming: wait for them
+            self._ends = ENDS
+            self._reactor.call_later(QUIET_S, self._consider)
+            return
+        self._is_waiting = False
+        self._ends = 0
+        gc.collect()
+        if self._malloc_trim is not None:
+            self._malloc_trim(0)
+        self.trims += 1
