@@ -223,7 +223,8 @@ class ControlPlane:
         """Whether a flooded message that came in is worth passing on.
 
         An RA reaches a router once over each loop-free path, more often than anybody can count in a large mesh. Further
-        copies within a second that took no shorter way tell nobody anything. Other messages are always passed on.
+        copies within a second that took no shorter way tell nobody anything, this router neither: leave `on_message` out
+        for them. Other messages are always passed on.
 
         Args:
             opcode: its application property.
@@ -231,16 +232,16 @@ class ControlPlane:
             trace_length: entries of its trace as received.
             now: monotonic seconds.
         """
-        if opcode != "RA":
+        numbers = messages.advertised_numbers(body) if opcode == "RA" else None
+        if numbers is None:
             return True
-        try:
-            message = messages.parse_control(opcode, body, 0)
-        except PeerError:
-            return True
-        node = self._nodes.get(message.id)
-        if node is None or not isinstance(message, messages.Advertisement):
-            return message.id != self.router_id
-        return not node.is_repeated_flood((message.instance, message.ls_seq, message.mobile_seq), trace_length, now)
+        router_id, instance, ls_seq, mobile_seq = numbers
+        node = self._nodes.get(router_id)
+        if node is None:
+            return router_id != self.router_id
+        is_repeated = node.is_repeated_flood(instance, ls_seq, mobile_seq, trace_length, now)
+        self.counters.repeated += is_repeated
+        return not is_repeated
 
     def neighbour_connections(self) -> dict[str, int]:
         """Return each neighbour and the connection used for it: the ways of a flood.

@@ -28,6 +28,19 @@ class InstalledRoute(NamedTuple):
     is_neighbour: bool
 
 
+class Flood:
+    """An RA that was passed on; the last of one instance."""
+
+    __slots__ = ("at", "instance", "ls_seq", "mobile_seq", "trace_length")
+
+    def __init__(self, instance: int, ls_seq: int, mobile_seq: int, trace_length: int, at: float) -> None:
+        self.instance = instance
+        self.ls_seq = ls_seq
+        self.mobile_seq = mobile_seq
+        self.trace_length = trace_length
+        self.at = at
+
+
 class Node:
     """Record of one other router."""
 
@@ -73,7 +86,7 @@ class Node:
         self.asked_count = 0
         self.owes_link_state = self.owes_addresses = False
         self.answered = (0, 0.0)  # number and time of the last absolute MAU sent to it
-        self.flooded: tuple[int, int, int, int, float] | None = None
+        self.flooded: tuple[Flood, ...] = ()
 
     @property
     def lacks_link_state(self) -> bool:
@@ -159,17 +172,25 @@ class Node:
         self.peers = update.peers
         return True
 
-    def is_repeated_flood(self, advertisement: tuple[int, int, int], trace_length: int, now: float) -> bool:
-        """Whether a copy of this RA with no longer a trace was passed on within the window; if not, note this one."""
-        last = self.flooded
-        if (
-            last is not None
-            and last[:3] == advertisement
-            and trace_length >= last[3]
-            and now < last[4] + FLOOD_WINDOW_S
-        ):
-            return True
-        self.flooded = (*advertisement, trace_length, now)
+    def is_repeated_flood(self, instance: int, ls_seq: int, mobile_seq: int, trace_length: int, now: float) -> bool:
+        """Whether passing this copy of an RA on would tell nobody anything; if not, it is noted as passed on.
+
+        So it is when the same numbers, or higher ones, of the same instance were passed on within the window with no
+        longer a trace. Two instances are remembered, so that RAs from before and after a restart, both on their way,
+        do not take turns in being new.
+        """
+        for flood in self.flooded:
+            if flood.instance == instance:
+                break
+        else:
+            self.flooded = (Flood(instance, ls_seq, mobile_seq, trace_length, now), *self.flooded[:1])
+            return False
+        if now < flood.at + FLOOD_WINDOW_S:
+            is_older = ls_seq <= flood.ls_seq and mobile_seq <= flood.mobile_seq
+            is_same = ls_seq == flood.ls_seq and mobile_seq == flood.mobile_seq
+            if is_older and (not is_same or trace_length >= flood.trace_length):
+                return True
+        flood.ls_seq, flood.mobile_seq, flood.trace_length, flood.at = ls_seq, mobile_seq, trace_length, now
         return False
 
 

@@ -17,6 +17,8 @@ class ControlCounters:
     received: Counter[str] = field(default_factory=Counter)
     ignored: Counter[str] = field(default_factory=Counter)
     malformed: Counter[str] = field(default_factory=Counter)
+    repeated: int = 0
+    """Copies of RAs that were not worth passing on."""
     path_computations: int = 0
     restarts_seen: int = 0
     held_neighbours: int = 0
