@@ -259,6 +259,9 @@ class Attacher:
         router.on_producer_added(address, receiver)
 
     def _is_unavailable(self, key: str) -> bool:
+        address = self._router.table.get(key)
+        if address is not None:
+            return address.treatment == Treatment.UNAVAILABLE
         return key[0] == "M" and self._router.table.treatment_of(key)[0] == Treatment.UNAVAILABLE
 
     def _on_peer_receives(self, pn: Any) -> None:

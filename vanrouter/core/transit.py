@@ -427,6 +427,10 @@ class Transit(Incoming):
         self.pn_out = new_delivery(sender.pn)
         sender.connection.outgoing[self.pn_out] = self
         sender.unsettled += 1
+        state = delivery_remote_state(self.pn)
+        if state:  # given by the producer with its transfer: it travels with ours
+            copy_outcome(self.pn, self.pn_out, state)
+            proton.delivery_update(self.pn_out, state)
         link_send(sender.pn, first, len(first))
         self.forwarder.dirty.add(sender.connection.engine)
         if self.is_complete:
