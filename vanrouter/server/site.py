@@ -191,13 +191,14 @@ class Site:
             if hasattr(connection, "force_close"):
                 connection.force_close()
             else:
-                connection.close(("amqp:connection:forced", "Connection forced-closed by management request"))
+                connection.engine.drop(None)  # without a CLOSE, so that the peer may come back (section 1.7)
             logging.getLogger("vanrouter.mgmt").info("[C%s] Connection force-closed by request", identity)
 
     def _change_cost(self, entity: Entity) -> None:
         cost = entity.number("cost")
+        settings = self.objects[entity].settings
         for connection in list(self.router.amqp_connections.values()):
-            if connection.listener_name == (entity.name or "") and connection.role is Role.INTER_ROUTER:
+            if connection.settings is settings and connection.role is Role.INTER_ROUTER:
                 connection.cost = max(cost, connection.peer.cost)
                 self.router.control.on_cost_changed(connection)
 
