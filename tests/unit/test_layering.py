@@ -20,7 +20,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "net": (*BOTTOM, "net"),
     "engine": (*BOTTOM, "engine"),
     "mgmt": (*BOTTOM, "mgmt"),
-    "core": (*BOTTOM, "core", "engine", "routing", "net.reactor"),
+    "core": (*BOTTOM, "core", "engine", "routing", "net.reactor", "net.memory"),
     "adaptors": (*BOTTOM, "core", "engine", "net", "mgmt.metrics", "adaptors.base"),
     "server": (*BOTTOM, "adaptors", "core", "engine", "net", "routing", "mgmt", "server"),
     "cli": (*BOTTOM, "mgmt.client", "mgmt.config", "mgmt.entity_types", "cli"),
