@@ -435,14 +435,11 @@ class Connection:
     def _end_sender(self, sender: Sender) -> None:
         if sender.closed:
             return
-        sender.closed = True
+        sender.closed = sender.excluded = True
         sender.ready = False
         self.senders.pop(sender.pn, None)
         self.router.links.pop(sender.id, None)
         self.waiting.pop(sender, None)
-        address = sender.address
-        if address is not None:
-            self.router.table.remove_consumer(address, sender)
         settlement = self.router.forwarder.settlement
         if sender.unsettled:
             for pn, delivery in [item for item in self.outgoing.items() if item[1].sender is sender]:
@@ -456,6 +453,10 @@ class Connection:
         for level, link in enumerate(self.data_out):
             if link is sender:
                 self.data_out[level] = None
+        # Only now: with the last consumer of an address an edge router detaches the link its messages came in on.
+        address = sender.address
+        if address is not None:
+            self.router.table.remove_consumer(address, sender)
         self.router.on_link_gone(sender)
 
     # The pump's calls in each turn.

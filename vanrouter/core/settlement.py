@@ -243,6 +243,8 @@ class Settlement:
         if receiver is not None and pn_in is not None:
             receiver.connection.incoming.pop(pn_in, None)
             receiver.unsettled -= 1
+            if not receiver.connection.is_closed:  # a link that this router detaches: its peer waits for an outcome
+                set_outcome(pn_in, MODIFIED)
             delivery_settle(pn_in)
         delivery.receiver = delivery.pn_in = None
         delivery.settled = True
