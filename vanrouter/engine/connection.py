@@ -25,6 +25,7 @@ from vanrouter.engine.proton import (
     EVENT_LINK_REMOTE_OPEN,
     EVENT_SESSION_REMOTE_CLOSE,
     EVENT_SESSION_REMOTE_OPEN,
+    EVENT_TRANSPORT_TAIL_CLOSED,
     collector_peek,
     collector_pop,
     event_delivery,
@@ -228,6 +229,10 @@ class EngineConnection:
             self._tick()
         elif kind == EVENT_CONNECTION_REMOTE_CLOSE:
             handler.on_remote_close()
+        elif kind == EVENT_TRANSPORT_TAIL_CLOSED:
+            # The engine stops to read, without a word, at a performative that AMQP does not have.
+            if not proton.connection_state(self.connection) & proton.REMOTE_CLOSED:
+                self.close(("amqp:not-implemented", "frame that AMQP 1.0 does not have"))
 
     def flush(self) -> None:
         """Write what the turn has queued, with as few calls as the socket allows."""
