@@ -2,7 +2,7 @@
 #   make demo            two sites on this machine, a real HTTP service reached across them (KEEP=1 leaves them running)
 #   make test            lint, types and all tests of a few minutes: what CI runs
 #   make test-long       brokers, gigabytes, containers, the run under -O
-#   make bench           the performance figures, about five minutes
+#   make bench           the performance figures, in less than five minutes (ARGS="--only bulk --rounds 5")
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -47,7 +47,7 @@ test-long: $(VENV)/.stamp-test
 	$(BIN)/python -m pytest -m long tests $(ARGS)
 
 bench: $(VENV)/.stamp-bench
-	$(BIN)/python -m bench $(ARGS)
+	$(BIN)/python -m bench --json .cache/bench.json $(ARGS)
 
 clean:
 	rm -rf $(VENV) .cache build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -8,7 +8,8 @@ from bench.harness.record import Figure, Target
 from bench.small_requests import ask
 
 QUESTION = "latency of small requests on 4 connections beside one bulk flow"
-ROUNDS_AT_MOST = 99
+ROUNDS_AT_MOST = None
+WARM_UP = False
 CONNECTIONS = 4
 MARGIN_S = 0.5
 """How much longer the bulk flow lasts, at each end, than the requests."""
@@ -34,3 +35,6 @@ def measure(world: World, kind: str) -> dict[str, float]:
         "beside_p99": answer["p99_us"],
         "beside_bulk": transferred["octets"] * 8 / transferred["seconds"] / 1e9,
     }
+
+
+PARTS = (measure,)

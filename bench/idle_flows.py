@@ -8,6 +8,7 @@ from bench.harness.record import Figure, Target
 from bench.small_requests import ask
 
 QUESTION = "memory for each open flow, and CPU with 2,000 of them idle"
+WARM_UP = False
 ROUNDS_AT_MOST = 1
 """Memory hardly varies, and it takes a network of its own."""
 FLOWS = 2000
@@ -43,3 +44,6 @@ def measure(world: World, kind: str) -> dict[str, float]:
             "idle_cpu": cpu / IDLE_S * 100,
             "idle_open": opened["seconds"],
         }
+
+
+PARTS = (measure,)

@@ -8,7 +8,8 @@ from bench.harness.record import Figure, Target
 from bench.small_requests import ask
 
 QUESTION = "bulk throughput and small requests with mutual TLS between the hops"
-ROUNDS_AT_MOST = 99
+ROUNDS_AT_MOST = None
+WARM_UP = True
 FIGURES = (
     Figure(key="tls_bulk", title="mTLS: bulk, one flow", unit="Gbit/s", digits=2),
     Figure(key="tls_bulk_reverse", title="mTLS: bulk, one flow, reverse", unit="Gbit/s", digits=2),
@@ -18,13 +19,20 @@ FIGURES = (
 TARGETS: tuple[Target, ...] = ()
 
 
-def measure(world: World, kind: str) -> dict[str, float]:
-    """One run of each."""
-    network = world.network(kind, tls=True)
-    answer = ask(world, network.tcp["echo"], 32)
-    return {
-        "tls_bulk": transfer(world, network.tcp["sink"]),
-        "tls_bulk_reverse": transfer(world, network.tcp["source"], "reverse"),
-        "tls_requests_32": answer["count"] / answer["seconds"],
-        "tls_requests_32_p99": answer["p99_us"],
-    }
+def requests(world: World, kind: str) -> dict[str, float]:
+    """Small ones, on 32 connections."""
+    answer = ask(world, world.network(kind, tls=True).tcp["echo"], 32)
+    return {"tls_requests_32": answer["count"] / answer["seconds"], "tls_requests_32_p99": answer["p99_us"]}
+
+
+def bulk(world: World, kind: str) -> dict[str, float]:
+    """From the client to the service."""
+    return {"tls_bulk": transfer(world, world.network(kind, tls=True).tcp["sink"])}
+
+
+def bulk_reverse(world: World, kind: str) -> dict[str, float]:
+    """From the service to the client."""
+    return {"tls_bulk_reverse": transfer(world, world.network(kind, tls=True).tcp["source"], "reverse")}
+
+
+PARTS = (requests, bulk, bulk_reverse)

@@ -8,7 +8,8 @@ from bench.harness.record import Figure, Target
 from bench.small_requests import ask
 
 QUESTION = "new TCP connections a second, 16 at a time"
-ROUNDS_AT_MOST = 99
+ROUNDS_AT_MOST = None
+WARM_UP = False
 AT_ONCE = 16
 FIGURES = (Figure(key="connections", title="new connections", unit="/s"),)
 TARGETS = (Target(figure="connections", against=FLOOR, bound=0.45, sense="at least"),)
@@ -20,3 +21,6 @@ def measure(world: World, kind: str) -> dict[str, float]:
     if answer["failed"]:
         raise BenchError(f"{kind}: {answer['failed']} of {answer['count']} new connections failed")
     return {"connections": answer["count"] / answer["seconds"]}
+
+
+PARTS = (measure,)

@@ -3,7 +3,7 @@
     python -m bench [--only NAME,...] [--rounds N] [--seconds S] [--json FILE] [--router NAME=COMMAND ...]
 
 Kinds are asked one right after the other, because a machine's speed drifts: what is quoted is the ratio to the floor of
-the same run. The first run of each is thrown away. The record is one JSON value on the output, or in a file; the tables
+the same run. The record is one JSON value on the output, or in a file; the tables
 then go to the output. HAProxy takes part where it is installed, the C router where SKROUTERD names it.
 """
 
@@ -16,6 +16,7 @@ import signal
 import sys
 import tempfile
 import time
+from itertools import product
 from pathlib import Path
 from types import FrameType
 from typing import cast
@@ -38,7 +39,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", default="", help=f"questions, comma-separated, of: {', '.join(QUESTIONS)}")
     parser.add_argument("--kinds", default="", help="kinds, comma-separated (default: all that are here)")
     parser.add_argument("--rounds", type=int, default=3, help="rounds (default: 3)")
-    parser.add_argument("--seconds", type=float, default=0.6, help="length of one run (default: 0.6)")
+    parser.add_argument("--seconds", type=float, default=0.5, help="length of one run (default: 0.5)")
     parser.add_argument("--json", type=Path, help="file for the record (default: standard output)")
     parser.add_argument("--router", action="append", default=[], metavar="NAME=COMMAND", help="another router")
     options = parser.parse_args(argv)
@@ -55,16 +56,12 @@ def ask_all(console: Console, world: World, questions: dict[str, Question], kind
     for name, question in questions.items():
         console.print(f"[bold]{name}[/]: {question.QUESTION}")
         begun = time.monotonic()
-        for turn in range(min(rounds, question.ROUNDS_AT_MOST) + 1):
-            if turn == 0:
-                if question.ROUNDS_AT_MOST == 1:
-                    continue
-                world.seconds = WARM_UP_SECONDS
-            for kind in kinds:
-                figures = question.measure(world, kind)
+        for turn in range(0 if question.WARM_UP else 1, min(rounds, question.ROUNDS_AT_MOST or rounds) + 1):
+            world.seconds = seconds if turn else WARM_UP_SECONDS
+            for part, kind in product(question.PARTS, kinds):
+                figures = part(world, kind)
                 if turn:
                     results.add(kind, figures)
-            world.seconds = seconds
         _say(console, results, question, kinds)
         console.print(f"  {time.monotonic() - begun:.0f} s", style="dim")
     return results

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from bench.harness.networks import ANSWER_TIMEOUT_S, FLOOR, HAPROXY, World
 from bench.harness.record import Figure, Target
 
 QUESTION = "rate and latency of requests of 100 octets on connections that stay open"
-ROUNDS_AT_MOST = 99
+ROUNDS_AT_MOST = None
+WARM_UP = False
 CONNECTIONS = (1, 32)
 FIGURES = (
     Figure(key="requests_1", title="requests, 1 connection", unit="/s"),
@@ -35,18 +37,20 @@ def ask(world: World, port: int, connections: int, kind: str = "requests") -> di
     return answer
 
 
-def measure(world: World, kind: str) -> dict[str, float]:
-    """One run with each count of connections."""
+def measure(connections: int, world: World, kind: str) -> dict[str, float]:
+    """One run with so many connections."""
     network = world.network(kind)
-    figures = {}
-    for connections in CONNECTIONS:
-        cpu = network.cpu_s()
-        answer = ask(world, network.tcp["echo"], connections)
-        cpu = network.cpu_s() - cpu
-        key = f"requests_{connections}"
-        rate = answer["count"] / answer["seconds"]
-        figures[key] = rate
-        figures[f"{key}_p50"] = answer["p50_us"]
-        figures[f"{key}_p99"] = answer["p99_us"]
-    figures["requests_32_cpu"] = cpu * 1e6 / answer["total"]
-    return figures
+    cpu = network.cpu_s()
+    answer = ask(world, network.tcp["echo"], connections)
+    cpu = network.cpu_s() - cpu
+    key = f"requests_{connections}"
+    figures = {
+        key: answer["count"] / answer["seconds"],
+        f"{key}_p50": answer["p50_us"],
+        f"{key}_p99": answer["p99_us"],
+        f"{key}_cpu": cpu * 1e6 / answer["total"],
+    }
+    return {figure.key: figures[figure.key] for figure in FIGURES if figure.key in figures}
+
+
+PARTS = tuple(partial(measure, connections) for connections in CONNECTIONS)

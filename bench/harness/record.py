@@ -8,6 +8,7 @@ import platform
 import statistics
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -44,16 +45,22 @@ class Target:
         return value <= self.bound if self.sense == "at most" else value < self.bound
 
 
+Part = Callable[[World, str], dict[str, float]]
+"""Measures some figures of a question on one kind; none for a kind that the question does not apply to."""
+
+
 class Question(Protocol):
     """One module of this package: what it asks and how it finds out."""
 
     QUESTION: str
     FIGURES: tuple[Figure, ...]
     TARGETS: tuple[Target, ...]
-    ROUNDS_AT_MOST: int
-
-    def measure(self, world: World, kind: str) -> dict[str, float]:
-        """Return the figures of one run on one kind; none for a kind that the question does not apply to."""
+    PARTS: tuple[Part, ...]
+    """Each is asked of every kind before the next one is, so that what is compared is measured within seconds."""
+    WARM_UP: bool
+    """The first run of each part is short and thrown away: the networks have not worked before."""
+    ROUNDS_AT_MOST: int | None
+    """None: as many as the driver is told."""
 
 
 class Results:

@@ -118,10 +118,15 @@ def transfer(octets: bytearray, position: int) -> tuple[int, bool]:
 
     `position` is that of the list's type code.
     """
-    position += 3 if octets[position] == 0xC0 else 9
+    if octets[position] == 0xC0:
+        count = octets[position + 2]
+        position += 3
+    else:
+        count = octets[position + 8]
+        position += 9
     number = -1
     more = False
-    for field in range(6):
+    for field in range(min(count, 6)):
         code = octets[position]
         if code == 0xA0:
             position += 2 + octets[position + 1]
@@ -131,10 +136,5 @@ def transfer(octets: bytearray, position: int) -> tuple[int, bool]:
             number = int.from_bytes(octets[position + 1 : position + 1 + width], "big")
         elif field == 5:
             more = code == 0x41 or (code == 0x56 and octets[position + 1] == 1)
-            break
         position += 1 + width
-        # A list may end before `more`, which is then false; what follows in the frame is the message, of which the
-        # first octet is never a boolean.
-        if octets[position] == 0:
-            break
     return number, not more
