@@ -1,8 +1,7 @@
 """Connection groups: the control connection of a neighbour and the data connections that belong to it.
 
-Layer: 3. Source: router protocol, sections 1.5 and 1.6. A difference to the C router: a new connection with the
-correlator and ordinal of an existing one is not dropped but takes its place, because a connector only makes it when the
-old one is lost on its side (extensions: an unclean loss must not keep a peer out until a timeout).
+Layer: 3. Source: router protocol, sections 1.5 and 1.6. What becomes of a second control connection of a group is
+decided in `routing/groups.py`; here it is carried out.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from vanrouter.core.peer import Role
+from vanrouter.routing.groups import Verdict, judge
 
 if TYPE_CHECKING:
     from vanrouter.core.connection import Connection
@@ -21,6 +21,20 @@ logger = logging.getLogger("vanrouter.connections")
 Group = tuple[str, int]
 """Correlator and ordinal."""
 
+TAKEN_OVER = ("", "replaced by a new connection of the same peer")
+
+
+class _Controls:
+    """The control connections of one correlator."""
+
+    __slots__ = ("current", "pending")
+
+    def __init__(self) -> None:
+        self.current: Connection | None = None
+        """In use, or the first to come."""
+        self.pending: Connection | None = None
+        """Takes over when both its control links are attached."""
+
 
 class Groups:
     """All groups of a router."""
@@ -28,8 +42,7 @@ class Groups:
     def __init__(self, router: Router) -> None:
         self._router = router
         self._parents: dict[Group, Connection] = {}
-        self._controls: dict[str, list[Connection]] = {}
-        """Control connections by correlator, whatever their ordinals."""
+        self._controls: dict[str, _Controls] = {}
         self._idle: dict[Group, list[Connection]] = {}
 
     @staticmethod
@@ -53,39 +66,50 @@ class Groups:
             else:
                 self._adopt(parent, connection)
             return
-        for existing in tuple(self._controls.get(group[0], ())):
-            if existing.is_closed or existing is connection:
-                continue
-            ordinal = self.key(existing)[1]
-            if ordinal > group[1]:
-                logger.info("[C%d] Dropped: connection [C%d] of its group is newer", connection.id, existing.id)
-                connection.engine.drop(None)
-                return
-            if ordinal == group[1]:
-                logger.info("[C%d] Taken over by connection [C%d]", existing.id, connection.id)
-                existing.engine.drop(("", "replaced by a new connection of the same peer"))
-        self._controls.setdefault(group[0], []).append(connection)
+        controls = self._controls.setdefault(group[0], _Controls())
+        current, pending = controls.current, controls.pending
+        verdict = judge(group[1], self._ordinal(current), self._ordinal(pending))
+        if verdict is Verdict.DROP:
+            logger.info("[C%d] Dropped: its group has a newer connection", connection.id)
+            connection.engine.drop(None)
+        elif verdict is Verdict.SET_UP:
+            controls.current = connection
+        else:
+            controls.pending = connection
+            if pending is not None:
+                logger.info("[C%d] Dropped: connection [C%d] of its group is newer", pending.id, connection.id)
+                pending.engine.drop(None)
+
+    def _ordinal(self, connection: Connection | None) -> int | None:
+        return None if connection is None else self.key(connection)[1]
 
     def on_control_ready(self, connection: Connection) -> None:
         """Both control links are attached: the group can be used."""
-        router = self._router
+        control = self._router.control
         group = self.key(connection)
-        older = [
-            existing
-            for existing in self._controls.get(group[0], ())
-            if existing is not connection and not existing.is_closed and existing.control_out is not None
-        ]
-        router.control.on_link_up(connection)
-        for existing in older:
-            router.control.on_link_replaced(existing, connection)
-            if connection.is_outbound:
-                for link in (existing.control_in, existing.control_out):
-                    if link is not None:
-                        existing.detach(link)
-        if group[0]:
-            self._parents[group] = connection
-            for data in self._idle.pop(group, []):
-                self._adopt(connection, data)
+        controls = self._controls.get(group[0]) if group[0] else None
+        control.on_link_up(connection)
+        if controls is None:
+            return
+        self._parents[group] = connection
+        if controls.pending is connection:
+            old, controls.current, controls.pending = controls.current, connection, None
+            if old is not None:
+                control.on_link_replaced(old, connection)
+                self._retire(old, connection)
+        for data in self._idle.pop(group, []):
+            self._adopt(connection, data)
+
+    def _retire(self, old: Connection, new: Connection) -> None:
+        """End an older control connection, or let it live on for the streams that are open on it."""
+        logger.info("[C%d] Connection [C%d] takes over", old.id, new.id)
+        if self.key(old) == self.key(new):  # its peer has lost it: so it has its data connections, or will soon
+            for data in (*old.trunks, old):
+                data.engine.drop(TAKEN_OVER)
+        elif new.is_outbound:
+            for link in (old.control_in, old.control_out):
+                if link is not None:
+                    old.detach(link)
 
     def _adopt(self, parent: Connection, data: Connection) -> None:
         if data.is_closed:
@@ -107,9 +131,12 @@ class Groups:
         if waiting and connection in waiting:
             waiting.remove(connection)
         controls = self._controls.get(group[0])
-        if controls and connection in controls:
-            controls.remove(connection)
-            if not controls:
+        if controls is not None:
+            if controls.current is connection:
+                controls.current = None
+            if controls.pending is connection:
+                controls.pending = None
+            if controls.current is None and controls.pending is None:
                 del self._controls[group[0]]
         if self._parents.get(group) is connection:
             del self._parents[group]
