@@ -10,6 +10,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from vanrouter.core.attach import Attacher
+from vanrouter.core.incoming import Incoming
 from vanrouter.core.links import DEFAULT_CAPACITY, PRIORITIES, Delivery, LinkKind, Outgoing, Receiver, Sender
 from vanrouter.core.peer import Peer, Role
 from vanrouter.engine import proton
@@ -34,6 +35,9 @@ MIN_WINDOW_FRAMES = 128
 
 RESUMED_IN_A_FLUSH = 256
 """Paused flows looked at after each write, so that its cost does not grow with the flows that stand still."""
+
+RETIRED_LINKS = 512
+"""A data connection that had so many links attached at a time is replaced when it has no stream open."""
 
 IDLE_STREAM_LINKS = 128
 """Streaming links kept for reuse on a connection; more are detached by and by (section 2.5)."""
@@ -105,6 +109,12 @@ class Connection:
         self.on_opened: Any = None
         """Called once when the peer's OPEN has come and the core has dealt with it."""
         self.on_closed: Any = None
+        self.most_links = 0
+        """Most links that were attached at a time: what the engine has memory for until the connection ends."""
+        self.is_retiring = False
+        """A data connection that takes no new streams and ends with the last one."""
+        self.on_retired: Any = None
+        """Called when it begins to retire, by whoever made it: time for another one."""
         """Called once when the connection is over, by whoever made it."""
         self.on_delivery = router.forwarder.handler_for(self)
         self.attacher = Attacher(self)
@@ -248,6 +258,9 @@ class Connection:
         for sender in [sender for sender in self.senders.values() if sender.session == session]:
             self._end_sender(sender)
         self.sessions.discard(session)
+        if self.role is Role.INTER_ROUTER_DATA and self.peer.is_vanrouter and not self.is_outbound:
+            self._leave_group()
+            self._close_if_retired()
         proton.session_close(session)
         proton.session_free(session)
         self.loop.dirty.add(self.engine)
@@ -317,6 +330,45 @@ class Connection:
             else:
                 delivery.on_link_lost()
 
+    def retire(self) -> None:
+        """Replace this data connection by a fresh one (the connector's side).
+
+        The engine keeps the memory of as many links and deliveries as were ever open at a time. The end of our session
+        tells a vanrouter peer to begin no more streams here and to close when it has none open; so none is cut off.
+        """
+        self._leave_group()
+        if self.on_retired is not None:
+            self.on_retired()
+        session, self.stream_session = self.stream_session, None
+        if session is not None:
+            for sender in [found for found in self.senders.values() if found.session == session]:
+                self._end_sender(sender)
+            proton.session_close(session)
+            self.loop.dirty.add(self.engine)
+
+    def _leave_group(self) -> None:
+        self.is_retiring = True
+        if self.parent is not None and self in self.parent.trunks:
+            self.parent.trunks.remove(self)
+
+    @property
+    def can_retire(self) -> bool:
+        """It is worth replacing, and the peer understands how."""
+        return (
+            self.role is Role.INTER_ROUTER_DATA
+            and self.is_outbound
+            and not self.is_retiring
+            and self.peer.is_vanrouter
+            and self.most_links >= RETIRED_LINKS
+            and self.stream_session is not None
+            and not self.outgoing
+            and not self.incoming
+        )
+
+    def _close_if_retired(self) -> None:
+        if self.is_retiring and not self.is_outbound and not self.outgoing and not self.incoming:
+            self.close()
+
     # Links.
 
     def add_receiver(self, pn: Any, name: str, kind: LinkKind) -> Receiver:
@@ -327,8 +379,10 @@ class Connection:
         receiver.replenishes_at_once = kind in (LinkKind.CONTROL, LinkKind.DATA) or (
             self.is_edge and kind is LinkKind.ENDPOINT
         )
+        receiver.zero_credit_since = self.loop.now
         self.receivers[pn] = receiver
         self.router.links[receiver.id] = receiver
+        self.most_links = max(self.most_links, len(self.receivers) + len(self.senders))
         return receiver
 
     def add_sender(self, pn: Any, name: str, kind: LinkKind) -> Sender:
@@ -337,8 +391,10 @@ class Connection:
         sender.session = proton.link_session(pn)
         sender.carries_annotations = self.is_router or not self.strips_out
         sender.is_guarded = self.has_echo_rules
+        sender.zero_credit_since = self.loop.now
         self.senders[pn] = sender
         self.router.links[sender.id] = sender
+        self.most_links = max(self.most_links, len(self.receivers) + len(self.senders))
         return sender
 
     def give_initial_credit(self, receiver: Receiver) -> None:
@@ -354,7 +410,10 @@ class Connection:
             receiver.to_grant = 0
             if receiver in self.grants:
                 self.grants.remove(receiver)
-            missing = receiver.capacity - link_credit(receiver.pn) - receiver.unsettled
+            link_drained(receiver.pn)  # what was given back so far is known: see `_take_late_drain`
+            # A delivery that is still coming in takes its credit at its end.
+            held = receiver.unsettled - isinstance(receiver.current, Incoming)
+            missing = receiver.capacity - link_credit(receiver.pn) - held
             link_flow(receiver.pn, max(0, missing))
         self.loop.dirty.add(self.engine)
 
@@ -362,6 +421,7 @@ class Connection:
         """Ask the peer to use up its credit or give it back: there is no destination (section 7.7)."""
         if not receiver.drained:
             receiver.drained = True
+            receiver.zero_credit_since = self.loop.now
             proton.link_set_drain(receiver.pn, True)
             self.loop.dirty.add(self.engine)
 
@@ -390,6 +450,8 @@ class Connection:
 
     def release_stream_link(self, sender: Sender) -> None:
         """A stream has ended: its link can take the next one."""
+        if self.is_retiring:
+            self.loop.call_soon(self._close_if_retired)
         sender.update_ready()
         if sender.closed:
             return
@@ -465,28 +527,46 @@ class Connection:
         """Credit has come, or something was sent."""
         sender = self.senders.get(link)
         if sender is None:
+            self._take_late_drain(link)
             return
         credit = link_credit(link)
         sender.credit = credit
+        if sender.deliveries:
+            self.last_delivery_at = self.loop.now
         if credit > 0:
             sender.zero_credit_since = None
             if sender.queue:
                 self.router.forwarder.drain_queue(sender)
             sender.update_ready()
-            if not sender.queue and sender.busy is None and link_get_drain(link):
-                link_drained(link)
-                sender.credit = 0
-                sender.ready = False
-                self.loop.dirty.add(self.engine)
+            if link_get_drain(link):
+                self.answer_drain(sender)
         else:
             sender.ready = False
             if sender.zero_credit_since is None:
                 sender.zero_credit_since = self.loop.now
 
+    def answer_drain(self, sender: Sender) -> None:
+        """Give the credit back that a consumer wants to have back, once nothing waits for it (section 7.8)."""
+        if not sender.queue and sender.busy is None and not sender.closed and link_get_drain(sender.pn):
+            link_drained(sender.pn)
+            sender.credit = 0
+            sender.ready = False
+            self.loop.dirty.add(self.engine)
+
+    def _take_late_drain(self, link: Any) -> None:
+        """A producer gave credit back when it was not to any more: a destination came while it answered."""
+        receiver = self.receivers.get(link)
+        if receiver is not None and not receiver.drained:
+            returned = link_drained(link)
+            if returned > 0:
+                link_flow(link, returned)
+                self.loop.dirty.add(self.engine)
+
     def before_flush(self) -> None:
         """Give the credit back that this turn has freed."""
         grants = self.grants
         if grants:
+            self.last_delivery_at = self.loop.now
             for receiver in grants:
                 if not receiver.closed and not receiver.drained:
                     link_flow(receiver.pn, receiver.to_grant)
@@ -498,6 +578,7 @@ class Connection:
         if self.waiting and not self.engine.blocked:
             for sender in list(self.waiting):
                 self.router.forwarder.drain_queue(sender)
+                self.answer_drain(sender)
         paused = self.paused
         for _ in range(min(len(paused), RESUMED_IN_A_FLUSH)):
             flow = paused.popleft()

@@ -69,7 +69,7 @@ class Inlet(Incoming):
         """The producer has finished."""
         sink, self._sink = self._sink, None
         if sink is not None:
-            sink.finish(delivery_settled(self.pn))
+            sink.finish(self.is_given_up)
 
     def lost(self) -> None:
         """The producer, or the way to it, is gone."""

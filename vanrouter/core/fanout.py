@@ -320,7 +320,7 @@ class StreamFanout(Incoming):
                 super().more()
 
     def _finish_copy(self, copy: Copy) -> None:
-        if delivery_settled(self.pn):
+        if self.is_given_up:
             delivery_settle(copy.pn)
             self._drop_copy(copy)
         else:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from vanrouter.core.buffer import BUFFER, BUFFER_BYTES, POINTER, VIEW, new_delivery
 from vanrouter.core.fanout import CompleteFanout, multicast_targets
 from vanrouter.core.links import Delivery, LinkKind, Origin, Receiver, Sender
-from vanrouter.core.settlement import Settlement, grant, set_outcome
+from vanrouter.core.settlement import NO_ADDRESS, UNAVAILABLE, Settlement, grant, set_outcome
 from vanrouter.core.stream import ACCEPTED, REJECTED, RELEASED
 from vanrouter.core.table import Address, LocalService, Node, Treatment
 from vanrouter.core.transit import Discard, Pending, begin_routed
@@ -39,10 +39,6 @@ from vanrouter.errors import PeerError
 if TYPE_CHECKING:
     from vanrouter.core.connection import Connection
     from vanrouter.core.router import Router
-
-NO_ADDRESS = ("amqp:precondition-failed", "Routing failure: no address present")
-UNAVAILABLE = ("amqp:not-found", "Deliveries cannot be sent to an unavailable address")
-"""Sections 4.5 and 7.7."""
 
 
 class Forwarder:
@@ -173,6 +169,8 @@ class Forwarder:
             self.reject(receiver, pn, ("amqp:decode-error", "invalid message format"))
             return
         start = annotations.length
+        if not start and receiver.flags:
+            annotations = originated(receiver.flags)
         if receiver.on_message is not None:
             self.take_internal(receiver, pn, bytes(VIEW[:size]), annotations)
         elif receiver.address is not None:
@@ -185,7 +183,11 @@ class Forwarder:
         """The message says where it goes: to-override, or the `to` property (section 4.5)."""
         to = annotations.to_override
         if to is None:
-            scanned = scan(BUFFER, start, size, True)
+            try:
+                scanned = scan(BUFFER, start, size, True)
+            except PeerError as error:
+                self.reject(receiver, pn, (error.condition, error.description))
+                return
             to = None if scanned is NEED_MORE else scanned[1]
             if to is None:
                 self.reject(receiver, pn, NO_ADDRESS)
@@ -215,15 +217,11 @@ class Forwarder:
         address: Address,
     ) -> None:
         """Send a complete message in the shared buffer, octets `start` to `size`, to where its address says."""
-        if receiver.replenishes_at_once or settled:
-            grant(receiver)
-        if settled:
-            receiver.presettled += 1
         if address.treatment <= Treatment.MULTICAST:
             self._forward_multicast(receiver, pn, settled, bytes(VIEW[start:size]), annotations, address)
             return
         if address.treatment == Treatment.UNAVAILABLE:
-            self.unroutable(receiver, pn, settled, address, granted=True)
+            self.unroutable(receiver, pn, settled, address)
             return
         came_from = receiver.connection
         # One destination is no choice. For a remote one the origin has to be asked when the message came from a router.
@@ -235,23 +233,30 @@ class Forwarder:
         if destination is None:
             destination = choose(address, annotations, came_from, self.router.is_valid_origin)
         if destination is None:
-            self.unroutable(receiver, pn, settled, address, granted=True)
+            self.unroutable(receiver, pn, settled, address)
             return
         if not isinstance(destination, (Sender, Node)):
             self._give_to_service(receiver, pn, settled, bytes(VIEW[start:size]), annotations, address, destination)
             return
         priority = 4
         if type(destination) is Node:
-            scanned = scan(BUFFER, start, size, False)
+            try:
+                scanned = scan(BUFFER, start, size, False)
+            except PeerError as error:
+                self.reject(receiver, pn, (error.condition, error.description))
+                return
             priority = 4 if scanned is NEED_MORE else scanned[0]
         sender = self.sender_for(destination, address, priority)
         if sender is None:
-            self.unroutable(receiver, pn, settled, address, granted=True)
+            self.unroutable(receiver, pn, settled, address)
             return
+        if receiver.replenishes_at_once or settled:
+            grant(receiver)
         delivery = Delivery(receiver, pn, sender, None)
         delivery.began = self.router.reactor.now
         delivery.settled = settled
         if settled:
+            receiver.presettled += 1
             delivery.receiver = delivery.pn_in = None
         else:
             receiver.unsettled += 1
@@ -336,10 +341,11 @@ class Forwarder:
     def _enqueue(self, sender: Sender, delivery: Delivery) -> None:
         """Keep a delivery until its link has credit; a full queue loses its pre-settled ones (section 2.3)."""
         queue = sender.queue
-        if delivery.receiver is None and delivery.origin is None and len(queue) >= sender.capacity:
+        full = len(queue) >= sender.capacity
+        if not delivery.settled and delivery.receiver is None and delivery.origin is None and full:
             sender.dropped_presettled += 1  # the router's own message, and a consumer that takes none
             return
-        if delivery.settled and len(queue) >= sender.capacity:
+        if delivery.settled and full:
             kept = [waiting for index, waiting in enumerate(queue) if index == 0 or not waiting.settled]
             sender.dropped_presettled += len(queue) - len(kept)
             queue.clear()
@@ -397,13 +403,21 @@ class Forwarder:
         targets = multicast_targets(
             self.router, address, annotations, receiver.connection, is_anonymous=receiver.address is None
         )
-        if not targets.count:
-            self.unroutable(receiver, pn, settled, address, granted=True)
+        try:
+            senders = targets.senders(content)
+        except PeerError as error:
+            self.reject(receiver, pn, (error.condition, error.description))
             return
+        if not senders and not targets.services:
+            self.unroutable(receiver, pn, settled, address)
+            return
+        if receiver.replenishes_at_once or settled:
+            grant(receiver)
         fanout = CompleteFanout(self, None if settled else receiver, pn)
         if settled:
+            receiver.presettled += 1
             delivery_settle(pn)
-        self.send_copies(fanout, targets.senders(content), receiver.target_text, content, annotations, settled, address)
+        self.send_copies(fanout, senders, receiver.target_text, content, annotations, settled, address)
         for service in targets.services:
             address.deliveries_to_container += 1
             service.on_message(annotations, content, None)
@@ -448,12 +462,15 @@ class Forwarder:
         if service.is_stream:
             begin_routed(self, receiver, pn, content, annotations, 0, address, service, is_complete=True)
             return
+        if receiver.replenishes_at_once or settled:
+            grant(receiver)
         if not settled:
             receiver.unsettled += 1
             receiver.connection.incoming[pn] = done = Delivery(receiver, pn, None, None)  # type: ignore[arg-type]
             service.on_message(annotations, content, receiver)
             self.settlement.finish(done, ACCEPTED, None)
         else:
+            receiver.presettled += 1
             delivery_settle(pn)
             service.on_message(annotations, content, receiver)
 
@@ -484,15 +501,13 @@ class Forwarder:
         settled: bool,
         address: Address | None,
         *,
-        granted: bool = False,
         unavailable: bool = False,
     ) -> None:
-        """There is nowhere to go (section 7.7). `granted`: credit for a settled delivery was given back already."""
-        gives_back = not (granted and (settled or receiver.replenishes_at_once))
+        """There is nowhere to go (section 7.7)."""
         if settled:
+            receiver.presettled += 1
             delivery_settle(pn)
-            if gives_back:
-                grant(receiver)
+            grant(receiver)
             return
         is_client = not receiver.connection.is_router
         if receiver.address is None and is_client and (unavailable or self.router.is_unavailable(address)):
@@ -505,7 +520,7 @@ class Forwarder:
         delivery_settle(pn)
         if receiver.address is not None and not receiver.replenishes_at_once and not receiver.address.is_reachable:
             receiver.connection.drain(receiver)
-        elif gives_back:
+        else:
             grant(receiver)
         self.dirty.add(receiver.connection.engine)
 
@@ -592,6 +607,7 @@ class Forwarder:
         else:
             sender.update_ready()
             self.drain_queue(sender)
+            sender.connection.answer_drain(sender)
 
     def wait_for_link(self, transit: Waiting, sender: Sender, first: bytes) -> None:
         """Put a stream in line behind what occupies a consumer's link."""

@@ -37,7 +37,14 @@ class Incoming:
         incoming = receiver.connection.incoming
         if pn not in incoming:
             receiver.unsettled += 1
+            if receiver.replenishes_at_once:
+                grant(receiver)
         incoming[pn] = self
+
+    @property
+    def is_given_up(self) -> bool:
+        """Nobody waits for an outcome (any more). Settled on both sides, the engine's delivery may not be asked."""
+        return self.is_settled or bool(delivery_settled(self.pn))
 
     def octets(self, count: int) -> bool:
         """Take `count` octets from the shared buffer; False ends the reading for now."""
@@ -78,7 +85,7 @@ class Incoming:
 
     def end(self) -> None:
         """All octets have been handed on: settle what can be settled."""
-        is_presettled = delivery_settled(self.pn)
+        is_presettled = not self.is_settled and delivery_settled(self.pn)
         self.ended()
         if is_presettled:
             self.receiver.presettled += 1
@@ -121,7 +128,9 @@ class Incoming:
         receiver.unsettled -= 1
         count_outcome(receiver, self.final)
         delivery_settle(self.pn)
-        grant(receiver)
+        if not receiver.replenishes_at_once:
+            grant(receiver)
+        self.forwarder.dirty.add(receiver.connection.engine)
 
     def on_producer_update(self) -> None:
         """The producer has settled a complete delivery early."""

@@ -91,6 +91,7 @@ class Receiver:
         "target_text",
         "to_grant",
         "unsettled",
+        "zero_credit_since",
     )
 
     def __init__(self, connection: Connection, pn: Any, link_id: int, name: str, kind: LinkKind, capacity: int) -> None:
@@ -132,6 +133,8 @@ class Receiver:
         self.settled_count = 0
         self.delayed_1s = 0
         self.delayed_10s = 0
+        self.zero_credit_since: float | None = None
+        """When it was attached, or drained; what its credit is now has to be asked for."""
 
 
 class Sender:

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 TERMINAL = frozenset((ACCEPTED, REJECTED, RELEASED, MODIFIED))
 
+NO_ADDRESS = ("amqp:precondition-failed", "Routing failure: no address present")
+UNAVAILABLE = ("amqp:not-found", "Deliveries cannot be sent to an unavailable address")
+"""Sections 4.5 and 7.7."""
+
 
 def grant(receiver: Receiver) -> None:
     """Give one credit back at the end of the turn."""

@@ -14,7 +14,15 @@ from vanrouter.core.endpoints import Inlet
 from vanrouter.core.fanout import StreamFanout, multicast_targets
 from vanrouter.core.incoming import Incoming
 from vanrouter.core.links import LinkKind, Receiver, Sender
-from vanrouter.core.settlement import TERMINAL, copy_outcome, grant, pass_last_word, set_outcome
+from vanrouter.core.settlement import (
+    NO_ADDRESS,
+    TERMINAL,
+    UNAVAILABLE,
+    copy_outcome,
+    grant,
+    pass_last_word,
+    set_outcome,
+)
 from vanrouter.core.stream import ACCEPTED, MODIFIED, REJECTED, RELEASED, parse_stream_head
 from vanrouter.core.table import Address, LocalService, Node, Treatment
 from vanrouter.core.treatment import Destination, choose
@@ -141,8 +149,10 @@ class Pending:
                     return False
                 to = scanned[1]
             if to is None:
-                raise PeerError("amqp:precondition-failed", "Routing failure: no address present")
+                raise PeerError(*NO_ADDRESS)
             address = forwarder.router.address_for(to)
+            if not receiver.carries_annotations and forwarder.router.is_unavailable(address, to):
+                raise PeerError(*UNAVAILABLE)
             if len(annotations.trace) > forwarder.router.radius + 1:
                 address = None
         begin_routed(forwarder, receiver, self._pn, content, annotations, start, address, None, is_complete=is_complete)
@@ -287,7 +297,9 @@ class StreamBeginning(Incoming):
 
     def ended(self) -> None:
         """The stream ended inside its header."""
-        self.forwarder.discard(self.receiver, self.pn, REJECTED, ("amqp:decode-error", "invalid message format"))
+        error = ("amqp:decode-error", "invalid message format")
+        self.forwarder.discard(self.receiver, self.pn, REJECTED, error, is_complete=True)
+        self.is_settled = True
 
     def lost(self) -> None:
         """Nobody was told of it yet."""
@@ -471,7 +483,7 @@ class Transit(Incoming):
         pn = self.pn_out
         if pn is None:
             return
-        if delivery_settled(self.pn):
+        if self.is_given_up:
             delivery_settle(pn)
             self._forget_out()
         else:
@@ -543,6 +555,7 @@ class Transit(Incoming):
             self.forwarder.dirty.add(self.sender.connection.engine)
         else:
             self.forwarder.cancel_wait(self, self.sender)
+            self._forget_out()
 
     def on_sender_lost(self, sent: bool) -> None:
         """The link it goes out on is gone."""
