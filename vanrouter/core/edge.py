@@ -193,10 +193,9 @@ class EdgeHost:
         if not any(sender.connection.role is Role.EDGE for sender in consumers):
             consumers.extend(self.uplinks.consumers)
 
-    @property
-    def active(self) -> int | None:
-        """Number of the active connection to the interior."""
-        return self.plane.active
+    def is_active(self, connection: Connection) -> bool:
+        """Tell whether a connection carries links of edge mode: the others to the interior are spares."""
+        return connection.role is not Role.EDGE or self.plane.active == connection.id
 
     # Events.
 
@@ -440,6 +439,11 @@ class EdgeServer:
     def on_lost(self, connection: Connection) -> None:
         """It is gone, and its links before it."""
         self._edges.pop(connection, None)
+
+    def is_active(self, connection: Connection) -> bool:
+        """Tell whether an edge uses a connection: others are its spares."""
+        edge = self._edges.get(connection)
+        return edge is not None and edge.tracking is not None
 
     def on_link_gone(self, link: Receiver | Sender) -> None:
         """A link has ended: what the edge was told of a proxy out is told anew with the next one."""
