@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 
-from vanrouter.engine.decoding import decode
+from vanrouter.engine.decoding import DECODE_ERROR, decode
 from vanrouter.engine.encoding import encode_into
 from vanrouter.engine.values import NEED_MORE, NeedMore, Symbol, UInt
 from vanrouter.errors import PeerError
@@ -105,7 +105,7 @@ def parse(buffer: bytes | bytearray | memoryview, start: int, end: int) -> Annot
     elif code == 0xC0:
         size = 12 + (size >> 24)
     else:
-        raise PeerError(INVALID_FIELD, "Invalid router annotations section: non-list type")
+        raise _no_list(code)
     if start + size > end:
         if size > MAX_SECTION_BYTES:
             raise PeerError(INVALID_FIELD, "Invalid router annotations section: too long")
@@ -129,10 +129,17 @@ def _parse_short(buffer: bytes | bytearray | memoryview, start: int, end: int) -
     if len(section) <= 10:
         return NEED_MORE
     if section[10] not in (0xC0, 0xD0):
-        raise PeerError(INVALID_FIELD, "Invalid router annotations section: non-list type")
+        raise _no_list(section[10])
     if section[10] == 0xD0 or len(section) < 12 or 12 + section[11] > len(section):
         return NEED_MORE
     return _parse_section(section[: 12 + section[11]])
+
+
+def _no_list(code: int) -> PeerError:
+    """A map breaks the message as a whole for the C router, what else is no list the section."""
+    if code in (0xC1, 0xD1):
+        return PeerError(DECODE_ERROR, "invalid message format")
+    return PeerError(INVALID_FIELD, "Invalid router annotations section: non-list type")
 
 
 def _parse_section(section: bytes) -> Annotations:

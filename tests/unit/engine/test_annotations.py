@@ -81,7 +81,6 @@ def test_an_edge_tells_neither_ingress_nor_trace() -> None:
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        ({}, "Invalid router annotations section: non-list type"),
         ([], "Invalid router annotations section: non-list type"),
         ([0, None, None], "Invalid router annotations section: wrong list count"),
         ([0, 1, None, []], "Invalid router to-override annotation: wrong type"),
@@ -100,6 +99,13 @@ def test_broken_sections_are_refused_by_their_texts(value: object, text: str) ->
         with pytest.raises(PeerError) as raised:
             parse(octets, 0, len(octets))
         assert (raised.value.condition, raised.value.description) == ("amqp:invalid-field", text)
+
+
+def test_a_map_is_no_message() -> None:
+    for value in ({}, {"a": "b" * 300}):
+        octets = DESCRIPTOR + encode_value(value)
+        with pytest.raises(PeerError, match="amqp:decode-error invalid message format"):
+            parse(octets, 0, len(octets))
 
 
 def test_a_section_of_broken_values_or_without_end_is_refused() -> None:
