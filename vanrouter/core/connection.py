@@ -260,7 +260,7 @@ class Connection:
         self.sessions.discard(session)
         if self.role is Role.INTER_ROUTER_DATA and self.peer.is_vanrouter and not self.is_outbound:
             self._leave_group()
-            self._close_if_retired()
+            self.close_if_retired()
         proton.session_close(session)
         proton.session_free(session)
         self.loop.dirty.add(self.engine)
@@ -365,7 +365,8 @@ class Connection:
             and not self.incoming
         )
 
-    def _close_if_retired(self) -> None:
+    def close_if_retired(self) -> None:
+        """End a retiring connection when its last stream has (the listener's side)."""
         if self.is_retiring and not self.is_outbound and not self.outgoing and not self.incoming:
             self.close()
 
@@ -451,7 +452,7 @@ class Connection:
     def release_stream_link(self, sender: Sender) -> None:
         """A stream has ended: its link can take the next one."""
         if self.is_retiring:
-            self.loop.call_soon(self._close_if_retired)
+            self.loop.call_soon(self.close_if_retired)
         sender.update_ready()
         if sender.closed:
             return

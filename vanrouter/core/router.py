@@ -46,6 +46,14 @@ NO_RADIUS = 1 << 30
 """Only interior routers know how far a message may have come (router protocol, section 4.4)."""
 
 
+COUNTED_IN = ("accepted", "rejected", "released", "modified", "presettled", "delayed_1s", "delayed_10s")
+COUNTED_OUT = ("dropped_presettled",)
+"""Counts of links that the router as a whole has as well, each delivery once."""
+
+CONTAINER_ROLES = frozenset((Role.ROUTE_CONTAINER, Role.INTER_NETWORK))
+"""Connections whose deliveries are counted apart (management.md section 8, routerMetrics)."""
+
+
 class Mode:
     """Modes of a router; the words of the configuration."""
 
@@ -296,14 +304,17 @@ class Router:
         """A link has ended: keep its counts; a control link takes the neighbour with it."""
         self.trimmer.note_ends()
         totals = self.totals
-        for name in ("accepted", "rejected", "released", "modified", "presettled", "delayed_1s", "delayed_10s"):
+        connection = link.connection
+        for name in COUNTED_IN if isinstance(link, Receiver) else COUNTED_OUT:
             value = getattr(link, name)
             if value:
                 totals[name] = totals.get(name, 0) + value
-        if isinstance(link, Sender):
-            totals["dropped_presettled"] = totals.get("dropped_presettled", 0) + link.dropped_presettled
+        if connection.role in CONTAINER_ROLES:
+            name = f"{'in' if isinstance(link, Receiver) else 'out'} {connection.role.value}"
+            totals[name] = totals.get(name, 0) + link.deliveries
+            if link.address is not None:
+                link.address.container_counts[name] = link.address.container_counts.get(name, 0) + link.deliveries
         self.auto_links.on_link_gone(link)
-        connection = link.connection
         if self.edge is not None or (self.edges is not None and connection.is_edge):
             self.edges.on_link_gone(link)  # type: ignore[union-attr]  # set with `edge`
         if link.kind is LinkKind.CONTROL:
@@ -345,5 +356,7 @@ class Router:
 
     def _scrub(self, connection: Connection) -> None:
         self._scrubbing.pop(connection, None)
-        if not connection.is_closed and connection.scrub(SCRUB_KEPT, SCRUB_AT_ONCE):
+        if connection.can_retire:
+            connection.retire()
+        elif not connection.is_closed and connection.scrub(SCRUB_KEPT, SCRUB_AT_ONCE):
             self.scrub_later(connection)

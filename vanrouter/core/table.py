@@ -86,6 +86,7 @@ class Address:
 
     __slots__ = (
         "consumers",
+        "container_counts",
         "deliveries_egress",
         "deliveries_from_container",
         "deliveries_ingress",
@@ -140,6 +141,8 @@ class Address:
         self.deliveries_transit = 0
         self.deliveries_to_container = 0
         self.deliveries_from_container = 0
+        self.container_counts: dict[str, int] = {}
+        """Deliveries from and to containers, over links that are gone; those of open links are with the links."""
         self.tracked = 0
 
     @property

@@ -70,7 +70,9 @@ def find_target(
         target = None if entity is None else Target(type=entity.type, entity=entity)
     missing = ManagementError(
         404,
-        f"No entity with identity={cut(identity)}"
+        "Not Found"
+        if wanted is not None and wanted.counted and not wanted.observed
+        else f"No entity with identity={cut(identity)}"
         if identity is not None
         else f"No entity with name={cut(name or '')}",
     )

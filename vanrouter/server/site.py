@@ -19,6 +19,7 @@ from vanrouter.adaptors.tcp_shared import Shared
 from vanrouter.core.auto_links import AutoLink, AutoLinkConfig
 from vanrouter.core.peer import Role
 from vanrouter.core.router import Router
+from vanrouter.core.stuck import StuckReport
 from vanrouter.core.table import AddressRule, Treatment
 from vanrouter.engine.security import TlsProfile
 from vanrouter.errors import ConfigError, ManagementError
@@ -96,6 +97,7 @@ class Site:
         detail = f", area=0 id={router.router_id}" if router.is_interior else ""
         logger.info("Router started in %s mode%s", mode, detail)
         self.management.start()
+        StuckReport(router).start()
         for config in self._configuration.entities:
             entity = self.registry.load(config)
             try:

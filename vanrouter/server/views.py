@@ -18,7 +18,9 @@ from vanrouter.core.auto_links import AutoLink
 from vanrouter.core.connection import Connection
 from vanrouter.core.links import LinkKind, Receiver, Sender
 from vanrouter.core.peer import Role
+from vanrouter.core.router import CONTAINER_ROLES, COUNTED_IN, COUNTED_OUT
 from vanrouter.core.services import MessageService
+from vanrouter.core.stuck import STUCK_S, stuck_deliveries, zero_credit_s
 from vanrouter.core.table import Address
 from vanrouter.engine.proton import link_credit
 from vanrouter.mgmt.entities import Entity
@@ -27,8 +29,6 @@ if TYPE_CHECKING:
     from vanrouter.server.site import Site
 
 PROTOCOL_VERSION = 1
-BLOCKED_S = 10.0
-"""A link without credit for so long counts as blocked."""
 
 
 class LiveViews:
@@ -97,9 +97,11 @@ class LiveViews:
                 yield connection.management_row()
 
     def _rows_router_link(self) -> Iterator[Mapping[str, object]]:
+        now = self._router.reactor.now
+        stuck = stuck_deliveries(self._router, now)
         for link in list(self._router.links.values()):
             if not link.closed and not link.connection.engine.lost:
-                yield link_row(link, self._router.reactor.now)
+                yield link_row(link, now, stuck[link])
 
     def _rows_router_address(self) -> Iterator[Mapping[str, object]]:
         for address in list(self._router.table.addresses.values()):
@@ -133,17 +135,16 @@ class LiveViews:
         router = self._router
         totals = dict(router.totals)
         now = router.reactor.now
-        stuck = blocked = 0
+        blocked = 0
         for link in router.links.values():
-            for name in ("accepted", "rejected", "released", "modified", "delayed_1s", "delayed_10s"):
-                if isinstance(link, Receiver):
-                    totals[name] = totals.get(name, 0) + getattr(link, name)
-            if isinstance(link, Receiver):
-                totals["presettled"] = totals.get("presettled", 0) + link.presettled
-            else:
-                totals["dropped_presettled"] = totals.get("dropped_presettled", 0) + link.dropped_presettled
-                since = link.zero_credit_since
-                blocked += since is not None and now - since > BLOCKED_S
+            is_in = isinstance(link, Receiver)
+            for name in COUNTED_IN if is_in else COUNTED_OUT:
+                totals[name] = totals.get(name, 0) + getattr(link, name)
+            role = link.connection.role
+            if role in CONTAINER_ROLES:
+                name = f"{'in' if is_in else 'out'} {role.value}"
+                totals[name] = totals.get(name, 0) + link.deliveries
+            blocked += zero_credit_s(link, now) > STUCK_S
         addresses = router.table.addresses.values()
         size, resident = memory()
         kinds = {"tcp": 0, "amqp": 0, "http1": 0, "http2": 0}
@@ -169,14 +170,14 @@ class LiveViews:
             "modifiedDeliveries": totals.get("modified", 0),
             "deliveriesDelayed1Sec": totals.get("delayed_1s", 0),
             "deliveriesDelayed10Sec": totals.get("delayed_10s", 0),
-            "deliveriesStuck": stuck,
+            "deliveriesStuck": stuck_deliveries(router, now).total(),
             "deliveriesIngress": sum(address.deliveries_ingress for address in addresses),
             "deliveriesEgress": sum(address.deliveries_egress for address in addresses),
             "deliveriesTransit": sum(address.deliveries_transit for address in addresses),
-            "deliveriesIngressRouteContainer": 0,
-            "deliveriesEgressRouteContainer": 0,
-            "deliveriesIngressInterNetwork": 0,
-            "deliveriesEgressInterNetwork": 0,
+            "deliveriesIngressRouteContainer": totals.get("in route-container", 0),
+            "deliveriesEgressRouteContainer": totals.get("out route-container", 0),
+            "deliveriesIngressInterNetwork": totals.get("in inter-network", 0),
+            "deliveriesEgressInterNetwork": totals.get("out inter-network", 0),
             "deliveriesRedirectedToFallback": 0,
             "linksBlocked": blocked,
             "uptimeSeconds": int(now - self._site.started_at),
@@ -242,13 +243,12 @@ def connection_row(connection: Connection, now: float) -> dict[str, Any]:
     }
 
 
-def link_row(link: Receiver | Sender, now: float) -> dict[str, Any]:
+def link_row(link: Receiver | Sender, now: float, stuck: int) -> dict[str, Any]:
     """Return the row of a link."""
     is_out = isinstance(link, Sender)
     kind = link.kind.value.strip()
     if link.kind is LinkKind.STREAM and not link.connection.is_interior_link:
         kind = "endpoint"
-    since = link.zero_credit_since if isinstance(link, Sender) else None
     return {
         "identity": str(link.id),
         "name": link.name,
@@ -271,13 +271,13 @@ def link_row(link: Receiver | Sender, now: float) -> dict[str, Any]:
         "modifiedCount": link.modified,
         "deliveriesDelayed1Sec": link.delayed_1s,
         "deliveriesDelayed10Sec": link.delayed_10s,
-        "deliveriesStuck": 0,
+        "deliveriesStuck": stuck,
         "openMovedStreams": link.moved_streams if isinstance(link, Sender) else 0,
         "ingressHistogram": None,
         "priority": link.priority,
         "settleRate": 0,
         "creditAvailable": max(0, link_credit(link.pn)),
-        "zeroCreditSeconds": 0 if since is None else int(now - since),
+        "zeroCreditSeconds": int(zero_credit_s(link, now)),
     }
 
 
@@ -294,6 +294,13 @@ WORDS = ("flood", "multicast", "closest", "balanced", "unavailable", "balanced")
 def address_row(address: Address) -> dict[str, Any]:
     """Return the row of an address."""
     messages = sum(isinstance(service, MessageService) for service in address.services)
+    container = dict(address.container_counts)
+    links: list[Receiver | Sender] = [*address.producers, *address.consumers]
+    for link in links:
+        role = link.connection.role
+        if role in CONTAINER_ROLES:
+            name = f"{'in' if isinstance(link, Receiver) else 'out'} {role.value}"
+            container[name] = container.get(name, 0) + link.deliveries
     return {
         "identity": address.key,
         "name": address.key,
@@ -309,10 +316,10 @@ def address_row(address: Address) -> dict[str, Any]:
         "deliveriesTransit": address.deliveries_transit,
         "deliveriesToContainer": address.deliveries_to_container,
         "deliveriesFromContainer": address.deliveries_from_container,
-        "deliveriesEgressRouteContainer": 0,
-        "deliveriesIngressRouteContainer": 0,
-        "deliveriesEgressInterNetwork": 0,
-        "deliveriesIngressInterNetwork": 0,
+        "deliveriesEgressRouteContainer": container.get("out route-container", 0),
+        "deliveriesIngressRouteContainer": container.get("in route-container", 0),
+        "deliveriesEgressInterNetwork": container.get("out inter-network", 0),
+        "deliveriesIngressInterNetwork": container.get("in inter-network", 0),
         "transitOutstanding": None,
         "trackedDeliveries": address.tracked,
         "priority": -1 if address.priority is None else address.priority,
