@@ -2,8 +2,9 @@
 
 Runs the control plane in the simulator of the property tests, in virtual time, and prints one JSON record:
 
-- cold start of random graphs of degree 4 (500 routers; 2,000 with --large, which takes memory and time): virtual seconds until every router has a route to and the addresses of every other, beside the bound of
-  diameter + 5 s; and again after the router with most neighbours is killed;
+- cold start of random graphs of degree 4 (500 routers; 2,000 with --large, which takes memory and time): virtual
+  seconds until every router has a route to and the addresses of every other, beside the bound of diameter + 5 s; and
+  again after the router with most neighbours is killed;
 - one recomputation at 500 routers: own routes, and the tree of one more ingress;
 - 50 idle routers: processor seconds for one of virtual time, all together;
 - 100,000 mobile addresses in a network of 50, 2,000 at each router: convergence and a change in each.

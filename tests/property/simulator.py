@@ -63,6 +63,7 @@ class Host:
     def __init__(self, router_id: str) -> None:
         self.id = router_id
         self.is_up = False
+        self.instance = 0
         self.plane = ControlPlane(router_id, 0)
         self.routes: dict[str, SetNode] = {}
         self.bound: dict[str, dict[str, BindAddress]] = {}
@@ -109,7 +110,8 @@ class Network:
         return wire
 
     def _boot(self, host: Host) -> None:
-        host.plane = ControlPlane(host.id, EPOCH + int(self.now), self.settings)
+        host.instance = max(EPOCH + int(self.now), host.instance + 1)  # nobody starts twice in a second
+        host.plane = ControlPlane(host.id, host.instance, self.settings)
         host.is_up = True
         host.epoch += 1
         host.routes, host.bound, host.radius, host.ways, host.timer_at = {}, {}, 0, {}, None

@@ -122,9 +122,11 @@ class AddressSpace:
         key = self._keys.get(text)
         if key is None:
             key = self.key_of_path(path_of(text))
-            if len(self._keys) >= KEY_CACHE_SIZE:
-                self._keys.clear()
-            self._keys[text] = key
+            # Dynamic addresses come and go with their flows: remembered, they would keep a page of memory each.
+            if "temp." not in text:
+                if len(self._keys) >= KEY_CACHE_SIZE:
+                    self._keys.clear()
+                self._keys[text] = key
         return key
 
     def key_of_path(self, path: str) -> str:

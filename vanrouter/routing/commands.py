@@ -26,7 +26,7 @@ class ControlSettings:
     retry_s: float = 0.5
     """First wait before an unanswered LSR or MAR is repeated; doubles."""
     retry_max_s: float = 4.0
-    flap_threshold: float = 3.0
+    flap_threshold: float = 2.5
     """Losses of one neighbour, halved every `flap_half_life_s`, from which on its return is held back."""
     flap_half_life_s: float = 10.0
     flap_hold_max_s: float = 2.0

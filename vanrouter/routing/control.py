@@ -74,7 +74,7 @@ class ControlPlane:
         self._is_urgent = False
         self._is_own_changed = False
         self._wants_ra = False
-        self._greet: list[str] = []
+        self._greet: list[Node] = []
         self._pacing = Pacing(router_id, self.settings)
         self._complaints = Complaints(self.counters)
 
@@ -174,9 +174,7 @@ class ControlPlane:
             if isinstance(subject, int):
                 self._on_link_timer(kind, subject, now)
             elif subject:
-                node = self._nodes.get(subject)
-                if node is not None:
-                    self._on_node_timer(kind, node, now)
+                self._on_node_timer(kind, self._nodes[subject], now)
             elif kind == "hello" and self._neighbours.links:
                 self._send_hello(self._neighbours.links.values(), now)
                 self._deadlines.set(("hello", ""), now + self.settings.hello_interval_s)
@@ -223,8 +221,7 @@ class ControlPlane:
         """Whether a flooded message that came in is worth passing on.
 
         An RA reaches a router once over each loop-free path, more often than anybody can count in a large mesh. Further
-        copies within a second that took no shorter way tell nobody anything, this router neither: leave `on_message` out
-        for them. Other messages are always passed on.
+        copies within a second that took no shorter way tell nobody anything, nor this router: leave out `on_message`.
 
         Args:
             opcode: its application property.
@@ -329,9 +326,9 @@ class ControlPlane:
             self._forget_restarted(node)
         self._refresh_age(node, now)
         is_news = node.take_numbers(advertisement, now)
-        if advertisement.mobile_seq <= node.addresses.mobile_seq:
+        if node.announced_mobile_seq <= node.addresses.mobile_seq:
             node.wants_addresses = False
-            if advertisement.mobile_seq == 0 and node.addresses.by_key:
+            if node.addresses.mobile_seq == 0 and node.addresses.by_key:  # given up as not the router's own
                 self._outbox.bind(node, messages.empty_set(node.id))
         self._asker.on_advertisement(node, now, is_news=is_news)
         return True
@@ -395,9 +392,7 @@ class ControlPlane:
     # -- timers --------------------------------------------------------------------------------------------------------
 
     def _on_link_timer(self, kind: str, connection_id: int, now: float) -> None:
-        link = self._neighbours.links.get(connection_id)
-        if link is None:
-            return
+        link = self._neighbours.links[connection_id]
         if kind == "hold":
             self._neighbours.end_hold(link)
             self._refresh_neighbours(f"neighbour {link.peer_id} is calm", now)
@@ -462,7 +457,8 @@ class ControlPlane:
         for router_id in self._adjacent_routes:
             if router_id not in routes:
                 self._neighbours.note_loss(router_id, now)
-        self._greet += [router_id for router_id in routes if router_id not in self._adjacent_routes]
+        gained = [self._learn(router_id, now) for router_id in routes if router_id not in self._adjacent_routes]
+        self._greet += [node for node in gained if node is not None]
         self._adjacent, self._adjacent_routes = adjacent, routes
         peers = {router_id: link.cost for router_id, link in sorted(adjacent.items())}
         if peers != self._peers:
@@ -544,14 +540,12 @@ class ControlPlane:
 
     def _welcome(self, arrived: list[Node], now: float) -> None:
         """Ask routers that became reachable, or neighbours, for what they have (section 5.4)."""
-        greeted = [node for router_id in self._greet if (node := self._nodes.get(router_id)) is not None]
-        self._greet = []
+        greeted, self._greet = self._greet, []
         for node in {node.id: node for node in (*arrived, *greeted)}.values():
             node.is_confirmed = False
             node.wants_addresses = True
-            if node.is_reachable:
-                self._asker.begin(node, now)
-                self._pay(node, now)
+            self._asker.begin(node, now)
+            self._pay(node, now)
 
     def _pay(self, node: Node, now: float) -> None:
         """Send the answers for which there was no way when they were asked for."""

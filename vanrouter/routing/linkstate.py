@@ -209,6 +209,9 @@ class NodeTable:
     def __len__(self) -> int:
         return len(self._nodes)
 
+    def __getitem__(self, router_id: str) -> Node:
+        return self._nodes[router_id]
+
     def get(self, router_id: str) -> Node | None:
         """Return the record of a router."""
         return self._nodes.get(router_id)

@@ -112,6 +112,14 @@ def test_answers() -> None:
     assert bench.sent() == ["LSR"]
 
 
+def test_addresses_alone_are_asked_for() -> None:
+    bench = Bench()
+    bench.have(1, 1)
+    bench.node.wants_addresses = True
+    bench.asker.begin(bench.node, 0.0)
+    assert bench.sent() == ["MAR"]
+
+
 def test_addresses() -> None:
     bench = Bench()
     bench.have(1, 1)

@@ -69,6 +69,7 @@ def test_lower_numbers_are_late_at_first_and_true_in_the_end() -> None:
     assert node.take_numbers(advertisement(50, 50), 1.1) is False
     assert node.lower_since is None
     node.take_numbers(advertisement(2, 2), 2.0)
+    node.take_numbers(advertisement(2, 2), 2.5)
     assert not node.lacks_link_state
     node.take_numbers(advertisement(2, 2), 2.0 + LOWER_NUMBERS_S)
     assert node.lacks_link_state
@@ -119,7 +120,7 @@ def test_table_is_bounded() -> None:
     table = NodeTable("A", 3)
     assert table.learn("A") is None
     first = table.learn("B")
-    assert first is table.learn("B") is table.get("B")
+    assert first is table.learn("B") is table.get("B") is table["B"]
     assert table.learn("C") is not None
     assert table.learn("D") is None
     assert table.refused == 1

@@ -70,6 +70,14 @@ def test_odd_descriptors_are_read_as_far_as_they_can_be() -> None:
     ]
 
 
+def test_requests_and_differentials() -> None:
+    assert parse_control("LSR", {"id": "B", "pv": 1}, 9) == messages.LinkStateRequest(id="B")
+    assert parse_control("MAR", {"id": "B", "pv": 2, "have_seq": 4}, 9) == messages.MobileRequest(id="B", have_seq=4)
+    update = parse_control("MAU", {"id": "B", "mobile_seq": 4, "add": [["Mfoo"]], "del": [["Mbar"]]}, 9)
+    assert isinstance(update, messages.MobileUpdate)
+    assert (update.exist, list(update.added), update.removed) == (None, ["Mfoo"], {"Mbar"})
+
+
 def test_absent_version_and_instance_count_as_zero() -> None:
     record = parse_control("HELLO", {"id": "B", "seen": []}, 9)
     assert record == messages.Hello(id="B", instance=0, seen=frozenset())

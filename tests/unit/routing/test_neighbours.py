@@ -65,7 +65,7 @@ def test_damper_forgets() -> None:
     assert damper.hold_s("B", 0.0) == 0.0
     for _ in range(3):
         damper.note_loss("B", 0.0)
-    assert damper.hold_s("B", 0.0) == 0.5
+    assert damper.hold_s("B", 0.0) == 0.75
     assert damper.penalty("B", SETTINGS.flap_half_life_s) == pytest.approx(1.5)
     assert damper.hold_s("B", SETTINGS.flap_half_life_s) == 0.0
     for _ in range(20):
@@ -85,7 +85,7 @@ def test_flapping_neighbour_is_held() -> None:
     link = neighbours.add(1, 1)
     for _ in range(3):
         neighbours.note_loss("B", 1.0)
-    assert neighbours.hear(link, "B", lists_us=True, now=1.0) == pytest.approx(0.5)
+    assert neighbours.hear(link, "B", lists_us=True, now=1.0) == pytest.approx(0.75)
     assert link.state is Adjacency.HELD
     assert neighbours.hear(link, "B", lists_us=True, now=1.1) == 0.0
     assert neighbours.adjacent() == {}
