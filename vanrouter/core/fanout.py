@@ -275,7 +275,7 @@ class StreamFanout(Incoming):
 
     def more(self) -> None:
         """Read on, unless the slowest copy is too far behind."""
-        if self._is_reading:
+        if self._is_reading or proton.delivery_aborted(self.pn):
             super().more()
 
     def _append(self, chunk: bytes) -> None:

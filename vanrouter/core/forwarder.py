@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from vanrouter.core.buffer import BUFFER, BUFFER_BYTES, POINTER, VIEW, new_delivery
 from vanrouter.core.fanout import CompleteFanout, multicast_targets
 from vanrouter.core.links import Delivery, LinkKind, Origin, Receiver, Sender
+from vanrouter.core.resending import RetriedTransit
 from vanrouter.core.settlement import NO_ADDRESS, UNAVAILABLE, Settlement, grant, set_outcome
 from vanrouter.core.stream import ACCEPTED, REJECTED, RELEASED
 from vanrouter.core.table import Address, LocalService, Node, Treatment
@@ -29,6 +30,7 @@ from vanrouter.engine.proton import (
     delivery_settle,
     delivery_settled,
     link_advance,
+    link_credit,
     link_current,
     link_recv,
     link_send,
@@ -48,6 +50,7 @@ class Forwarder:
         self.router = router
         self.settlement = Settlement(self)
         self.dirty = router.reactor.dirty
+        self.retried = RetriedTransit
 
     def handler_for(self, connection: Connection) -> Any:
         """Return what the pump of `connection` calls for each delivery event."""
@@ -601,7 +604,10 @@ class Forwarder:
             self.next_delivery(receiver)
 
     def link_freed(self, sender: Sender) -> None:
-        """The stream that occupied a link has ended."""
+        """The stream that occupied a link has ended, and took a credit."""
+        if sender.closed:
+            return
+        sender.credit = link_credit(sender.pn)
         if sender.kind is LinkKind.STREAM:
             sender.connection.release_stream_link(sender)
         else:

@@ -124,7 +124,8 @@ class Groups:
         """A connection is gone: data connections without a parent wait for the next one."""
         group = self.key(connection)
         if connection.parent is not None:
-            connection.parent.trunks.remove(connection)
+            if connection in connection.parent.trunks:  # not when it was retiring
+                connection.parent.trunks.remove(connection)
             connection.parent = None
             return
         waiting = self._idle.get(group)

@@ -95,10 +95,10 @@ class Incoming:
 
     def _aborted(self) -> None:
         receiver = self.receiver
-        self.is_complete = True
         receiver.current = None
         link_advance(receiver.pn)
-        self.lost()
+        self.lost()  # it is not complete: what was sent on must not look so
+        self.is_complete = True
         self.settle(0)
         self.forwarder.next_delivery(receiver)
 
@@ -130,6 +130,8 @@ class Incoming:
         delivery_settle(self.pn)
         if not receiver.replenishes_at_once:
             grant(receiver)
+        if receiver.connection.is_retiring:
+            self.forwarder.router.reactor.call_soon(receiver.connection.close_if_retired)
         self.forwarder.dirty.add(receiver.connection.engine)
 
     def on_producer_update(self) -> None:

@@ -7,6 +7,7 @@ a window of their own (annotation flag 0x04): those are always drained, because 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from vanrouter.core.buffer import BUFFER_BYTES, POINTER, VIEW, new_delivery
@@ -25,9 +26,9 @@ from vanrouter.core.settlement import (
 )
 from vanrouter.core.stream import ACCEPTED, MODIFIED, REJECTED, RELEASED, parse_stream_head
 from vanrouter.core.table import Address, LocalService, Node, Treatment
-from vanrouter.core.treatment import Destination, choose
+from vanrouter.core.treatment import Destination, Retry, choose
 from vanrouter.engine import proton
-from vanrouter.engine.annotations import STREAMING, UNLIMITED, Annotations, originated
+from vanrouter.engine.annotations import RESEND_RELEASED, STREAMING, UNLIMITED, Annotations, originated
 from vanrouter.engine.annotations import parse as parse_annotations
 from vanrouter.engine.messages import scan
 from vanrouter.engine.proton import (
@@ -170,6 +171,7 @@ def begin_routed(
     service: LocalService | None,
     *,
     is_complete: bool,
+    tried: Collection[object] = (),
 ) -> None:
     """Send the beginning of a delivery on its way; what follows goes after it.
 
@@ -178,6 +180,7 @@ def begin_routed(
         address: None when nobody has to do with it.
         service: the destination, when it has been chosen already.
         is_complete: all octets are in `content`.
+        tried: paths that have released it already.
     """
     router = forwarder.router
     if address is None or address.treatment == Treatment.UNAVAILABLE or router.is_control_key(address.key):
@@ -195,7 +198,7 @@ def begin_routed(
         fanout.begin(content[start:], annotations, receiver.target_text)
         return
     destination: Destination | None = service or choose(
-        address, annotations, receiver.connection, router.is_valid_origin
+        address, annotations, receiver.connection, router.is_valid_origin, tried
     )
     if destination is None:
         forwarder.discard(receiver, pn, RELEASED, is_complete=is_complete)
@@ -213,7 +216,13 @@ def begin_routed(
         else:
             link = sender
         moved_from = None if link is sender or sender.kind is not LinkKind.ENDPOINT else sender
-        transit = Transit(forwarder, receiver, pn, link, moved_from, is_complete=is_complete)
+        transit: Transit
+        if annotations.flags & RESEND_RELEASED and not delivery_settled(pn):
+            path = destination.connection if isinstance(destination, Node) else destination
+            retry = Retry(address, annotations, content[start:], (*tried, path))
+            transit = forwarder.retried(forwarder, receiver, pn, link, moved_from, retry, is_complete=is_complete)
+        else:
+            transit = Transit(forwarder, receiver, pn, link, moved_from, is_complete=is_complete)
         if type(destination) is Node and destination.connection is not None and not delivery_settled(pn):
             transit.hold_outstanding(address, destination.connection)
         transit.begin(content, start, annotations)
@@ -466,7 +475,7 @@ class Transit(Incoming):
 
     def more(self) -> None:
         """Read on, unless the way on is blocked."""
-        if not self._paused:
+        if not self._paused or proton.delivery_aborted(self.pn):
             super().more()
 
     def resume(self) -> bool:

@@ -23,6 +23,20 @@ HOP_CAPACITY = 250
 IsValidOrigin = Callable[[str, str | None], bool]
 
 
+class Retry:
+    """What a delivery needs to be sent again on another path when it is released (router protocol, section 7.6)."""
+
+    __slots__ = ("address", "annotations", "content", "tried")
+
+    def __init__(self, address: Address, annotations: Annotations, content: bytes, tried: Collection[object]) -> None:
+        self.address = address
+        self.annotations = annotations
+        self.content = bytearray(content)
+        """All octets so far."""
+        self.tried: set[object] = set(tried)
+        """Consumers' links and neighbours that have released it."""
+
+
 def is_echo(sender: Sender, came_from: Connection | None, mesh: str | None) -> bool:
     """Tell whether the echo rules forbid this consumer (router protocol, section 9.5)."""
     if sender.excluded:

@@ -22,7 +22,7 @@ QUIET_S = 2.0
 def find_malloc_trim() -> Callable[[int], object] | None:
     """Return the C library's `malloc_trim`, or None where there is none (musl)."""
     try:
-        return ctypes.CDLL(None).malloc_trim  # type: ignore[no-any-return]
+        return ctypes.CDLL(None).malloc_trim
     except (AttributeError, OSError):
         return None
 
