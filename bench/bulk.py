@@ -20,33 +20,34 @@ TARGETS = (
 )
 
 
-def transfer(world: World, port: int, kind: str = "bulk", connections: int = 1) -> float:
-    """Return the Gbit/s of one run of the load program."""
+def transfer(world: World, port: int, kind: str = "bulk", connections: int = 1) -> tuple[float, float]:
+    """Return the Gbit/s and the GB of one run of the load program."""
     load = world.programs.python(
         "bench.load.tcp_client", kind, port, "--connections", connections, "--seconds", world.seconds
     )
     answer = load.answer(ANSWER_TIMEOUT_S)
     world.programs.end(load)
-    return float(answer["octets"]) * 8 / float(answer["seconds"]) / 1e9
+    amount = float(answer["octets"]) / 1e9
+    return amount * 8 / float(answer["seconds"]), amount
 
 
 def one_flow(world: World, kind: str) -> dict[str, float]:
     """From the client to the service; with the CPU that it takes."""
     network = world.network(kind)
     cpu = network.cpu_s()
-    rate = transfer(world, network.tcp["sink"])
+    rate, amount = transfer(world, network.tcp["sink"])
     cpu = network.cpu_s() - cpu
-    return {"bulk": rate, "bulk_cpu": cpu / (rate / 8 * world.seconds)}
+    return {"bulk": rate, "bulk_cpu": cpu / amount}
 
 
 def reverse(world: World, kind: str) -> dict[str, float]:
     """From the service to the client."""
-    return {"bulk_reverse": transfer(world, world.network(kind).tcp["source"], "reverse")}
+    return {"bulk_reverse": transfer(world, world.network(kind).tcp["source"], "reverse")[0]}
 
 
 def eight_flows(world: World, kind: str) -> dict[str, float]:
     """Eight at the same time."""
-    return {"bulk_8": transfer(world, world.network(kind).tcp["sink"], connections=8)}
+    return {"bulk_8": transfer(world, world.network(kind).tcp["sink"], connections=8)[0]}
 
 
 PARTS = (one_flow, reverse, eight_flows)

@@ -27,12 +27,12 @@ def requests(world: World, kind: str) -> dict[str, float]:
 
 def bulk(world: World, kind: str) -> dict[str, float]:
     """From the client to the service."""
-    return {"tls_bulk": transfer(world, world.network(kind, tls=True).tcp["sink"])}
+    return {"tls_bulk": transfer(world, world.network(kind, tls=True).tcp["sink"])[0]}
 
 
 def bulk_reverse(world: World, kind: str) -> dict[str, float]:
     """From the service to the client."""
-    return {"tls_bulk_reverse": transfer(world, world.network(kind, tls=True).tcp["source"], "reverse")}
+    return {"tls_bulk_reverse": transfer(world, world.network(kind, tls=True).tcp["source"], "reverse")[0]}
 
 
 PARTS = (requests, bulk, bulk_reverse)

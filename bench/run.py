@@ -24,13 +24,15 @@ from typing import cast
 from rich.console import Console
 
 from bench.harness.networks import World, available
-from bench.harness.processes import BenchError, Programs, raise_descriptor_limit
+from bench.harness.processes import BenchError, OthersWatch, Programs, raise_descriptor_limit
 from bench.harness.record import Question, Results, as_json, environment
 from bench.harness.table import number, show
 
 QUESTIONS = ("bulk", "small_requests", "new_connections", "beside_bulk", "mutual_tls", "messages", "idle_flows")
 WARM_UP_SECONDS = 0.2
 """Length of the runs that are thrown away."""
+QUIET_SHARE = 0.05
+"""Others' share of the CPU from which on a run says so."""
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -78,12 +80,14 @@ def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
     console = Console(stderr=options.json is None, width=None if sys.stdout.isatty() else 170)
     raise_descriptor_limit()
-    signal.signal(signal.SIGTERM, _as_interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _as_interrupt)
     wanted = [name for name in options.only.split(",") if name] or list(QUESTIONS)
     questions = {
         name: cast("Question", importlib.import_module(f"bench.{name}")) for name in QUESTIONS if name in wanted
     }
     where = environment()
+    watch = OthersWatch()
     try:
         commands = available(options.router)
         kinds = [kind for kind in commands if not options.kinds or kind in options.kinds.split(",")]
@@ -97,7 +101,10 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         console.print("bench: interrupted; everything that was started has been ended")
         return 130
+    where["others_cpu_share"] = others = round(watch.share(), 3)
     show(console, results, questions, kinds, where)
+    if others > QUIET_SHARE:
+        console.print(f"The machine was not quiet: others used {others:.0%} of its CPU. Look at the spread.")
     if busiest > 0.9:
         console.print(f"An AMQP load program used {busiest:.0%} of a core: its figures may be its own limit.")
     parameters = {"rounds": options.rounds, "seconds": options.seconds, "kinds": kinds, "busiest_load": busiest}
@@ -112,4 +119,6 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _as_interrupt(_number: int, _frame: FrameType | None) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # what ends the programs is not to be interrupted
     raise KeyboardInterrupt

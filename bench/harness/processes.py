@@ -45,6 +45,29 @@ def raise_descriptor_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+class OthersWatch:
+    """How much of the machine somebody else used meanwhile: then figures are of that, too."""
+
+    def __init__(self) -> None:
+        self._busy, self._all = self._machine()
+        self._ours = self._own()
+
+    def share(self) -> float:
+        """Others' share of all CPU time since the beginning; asked when the programs that were started have ended."""
+        busy, total = self._machine()
+        return max(0.0, (busy - self._busy - (self._own() - self._ours)) / max(total - self._all, 1e-9))
+
+    @staticmethod
+    def _machine() -> tuple[float, float]:
+        ticks = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+        return (sum(ticks) - ticks[3] - ticks[4]) / TICKS_PER_S, sum(ticks) / TICKS_PER_S  # less idle and iowait
+
+    @staticmethod
+    def _own() -> float:
+        usages = (resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN))
+        return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
 class Program:
     """One process, with its output either read line by line or kept in a log file."""
 
