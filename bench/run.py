@@ -80,8 +80,8 @@ def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
     console = Console(stderr=options.json is None, width=None if sys.stdout.isatty() else 170)
     raise_descriptor_limit()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _as_interrupt)
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, _as_interrupt)
     wanted = [name for name in options.only.split(",") if name] or list(QUESTIONS)
     questions = {
         name: cast("Question", importlib.import_module(f"bench.{name}")) for name in QUESTIONS if name in wanted
@@ -119,6 +119,6 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _as_interrupt(_number: int, _frame: FrameType | None) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # what ends the programs is not to be interrupted
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, signal.SIG_IGN)  # what ends the programs is not to be interrupted
     raise KeyboardInterrupt
