@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from vanrouter.core.attach import Attacher
 from vanrouter.core.incoming import Incoming
-from vanrouter.core.links import DEFAULT_CAPACITY, PRIORITIES, Delivery, LinkKind, Outgoing, Receiver, Sender
+from vanrouter.core.inspection import SESSION_DENIED, Inspection, LinkPolicy, SizeLimit
+from vanrouter.core.links import DEFAULT_CAPACITY, MIN_WINDOW_FRAMES, PRIORITIES, Delivery, LinkKind, Outgoing, Receiver, Sender
 from vanrouter.core.peer import Peer, Role
 from vanrouter.engine import proton
 from vanrouter.engine.annotations import Annotations, edge_section, next_hop_section
@@ -30,9 +31,6 @@ NORMAL_WINDOW_BYTES = 8 << 20
 ROUTER_WINDOW_BYTES = 128 << 20
 """Session windows towards clients and towards routers (router protocol, section 2.4)."""
 
-MIN_WINDOW_FRAMES = 128
-"""The engine counts the window in frames: with fewer, small frames would wait for each other."""
-
 RESUMED_IN_A_FLUSH = 256
 """Paused flows looked at after each write, so that its cost does not grow with the flows that stand still."""
 
@@ -41,6 +39,9 @@ RETIRED_LINKS = 512
 
 IDLE_STREAM_LINKS = 128
 """Streaming links kept for reuse on a connection; more are detached by and by (section 2.5)."""
+
+
+TOO_MANY_SESSIONS = ("amqp:resource-limit-exceeded", "too many sessions on this connection")
 
 
 class Connection:
@@ -71,6 +72,12 @@ class Connection:
         self.last_delivery_at: float | None = None
         self.is_opened = False
         self.is_closed = False
+        self.policy: LinkPolicy | None = None
+        """What it may do; None where no policy governs it."""
+        self.begin: Any = None
+        """Takes new deliveries in place of the forwarder, where each is looked at first."""
+        self.admit: Any = None
+        """Asked when the peer's OPEN has come: may it connect? None: yes."""
         self.allows_admin_delete = True
         self.receivers: dict[Any, Receiver] = {}
         self.senders: dict[Any, Sender] = {}
@@ -192,6 +199,13 @@ class Connection:
         """Take the pump; everything else may run from now on."""
         self.engine = engine
 
+    def inspect(self, look: Any) -> None:
+        """Look at each delivery from now on (see `Inspection`)."""
+        inspection = Inspection(self, look)
+        self.begin = inspection.begin
+        self.on_delivery = inspection.on_delivery
+        self.engine.rebind()
+
     def open(self) -> None:
         """Send OPEN; the fields have been set."""
         proton.connection_open(self.engine.connection)
@@ -213,12 +227,10 @@ class Connection:
 
     def on_session_open(self, session: Any) -> None:
         """The peer begins a session."""
-        if len(self.sessions) >= self.router.max_sessions:
-            proton.set_condition(
-                proton.session_condition(session),
-                "amqp:resource-limit-exceeded",
-                "too many sessions on this connection",
-            )
+        is_denied = self.policy is not None and self.policy.denies_session(len(self.sessions))
+        if is_denied or len(self.sessions) >= self.router.max_sessions:
+            reason = SESSION_DENIED if is_denied else TOO_MANY_SESSIONS
+            proton.set_condition(proton.session_condition(session), *reason)
             proton.session_open(session)
             proton.session_close(session)
             return
@@ -376,6 +388,9 @@ class Connection:
         """Take a link on which the peer sends."""
         receiver = Receiver(self, pn, self.router.next_link_id(), name, kind, self.capacity)
         receiver.session = proton.link_session(pn)
+        if self.policy is not None and self.policy.max_message_bytes:
+            receiver.limit = SizeLimit(self.policy.max_message_bytes)
+            proton.link_set_max_message_size(pn, self.policy.max_message_bytes)
         receiver.carries_annotations = self.is_router or not self.strips_in
         receiver.replenishes_at_once = kind in (LinkKind.CONTROL, LinkKind.DATA) or (
             self.is_edge and kind is LinkKind.ENDPOINT

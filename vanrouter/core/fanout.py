@@ -271,6 +271,8 @@ class StreamFanout(Incoming):
         """Keep a piece for all copies; stop when the slowest is too far behind."""
         self._append(bytes(VIEW[:count]))
         self._is_reading = self._size - self._base < BEHIND_BYTES
+        if not self._is_reading and not self.receiver.is_bounded:
+            self.bound_window()
         return self._is_reading
 
     def more(self) -> None:
@@ -318,6 +320,7 @@ class StreamFanout(Incoming):
             self._is_reading = True
             if not self.is_complete:
                 super().more()
+                self.forwarder.dirty.add(self.receiver.connection.engine)  # the peer may send again: say so
 
     def _finish_copy(self, copy: Copy) -> None:
         if self.is_given_up:
@@ -369,6 +372,7 @@ class StreamFanout(Incoming):
             self._is_reading = True
         if not self.is_complete:
             self.more()
+            self.forwarder.dirty.add(self.receiver.connection.engine)
 
     def lost(self) -> None:
         """The producer is gone: the copies break off, or end as modified when they were complete."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from vanrouter.core.buffer import BUFFER_BYTES, POINTER
-from vanrouter.core.links import Receiver
+from vanrouter.core.links import MIN_WINDOW_FRAMES, LinkKind, Receiver
 from vanrouter.core.settlement import count_outcome, grant, set_outcome
 from vanrouter.engine import proton
 from vanrouter.engine.proton import delivery_settle, delivery_settled, link_advance, link_recv
@@ -64,7 +64,10 @@ class Incoming:
         while self.receiver.current is self:
             count = link_recv(link, POINTER, BUFFER_BYTES)
             if count > 0:
-                if not self.octets(count):
+                limit = self.receiver.limit
+                if limit is not None and limit.is_over(count):
+                    self._too_long()
+                elif not self.octets(count):
                     return
             elif count == 0:
                 return
@@ -74,6 +77,12 @@ class Incoming:
             else:
                 self._aborted()
                 return
+
+    def _too_long(self) -> None:
+        """It is longer than policy allows: what was sent on breaks off."""
+        self.lost()
+        self.is_settled = True
+        self.forwarder.refuse_oversize(self.receiver, self.pn)
 
     def _complete(self) -> None:
         receiver = self.receiver
@@ -101,6 +110,20 @@ class Incoming:
         self.is_complete = True
         self.settle(0)
         self.forwarder.next_delivery(receiver)
+
+    def bound_window(self) -> None:
+        """The consumer reads slower than the peer sends: hold less for it from now on.
+
+        A vanrouter gives each stream without a window of its own a session of its own: nobody else is held up.
+        """
+        receiver = self.receiver
+        receiver.is_bounded = True
+        connection = receiver.connection
+        if connection.is_router and connection.peer.is_vanrouter and receiver.kind is LinkKind.ENDPOINT:
+            window = MIN_WINDOW_FRAMES * connection.max_frame_bytes
+            proton.session_set_incoming_capacity(receiver.session, window)
+            proton.link_flow(receiver.pn, 0)
+            self.forwarder.dirty.add(connection.engine)
 
     def settle(self, state: int) -> None:
         """Settle towards the producer, at the end of the delivery if that has not come."""

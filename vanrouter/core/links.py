@@ -12,11 +12,15 @@ from typing import TYPE_CHECKING, Any, Protocol, final
 
 if TYPE_CHECKING:
     from vanrouter.core.connection import Connection
+    from vanrouter.core.inspection import SizeLimit
     from vanrouter.core.table import Address
     from vanrouter.engine.annotations import Annotations
 
 DEFAULT_CAPACITY = 250
 """Credit window of a link (router protocol, section 2.3)."""
+
+MIN_WINDOW_FRAMES = 128
+"""Session window: the engine counts it in frames, and with fewer, small frames would wait for each other."""
 
 PRIORITIES = 10
 DEFAULT_PRIORITY = 4
@@ -75,7 +79,9 @@ class Receiver:
         "flags",
         "granted",
         "id",
+        "is_bounded",
         "kind",
+        "limit",
         "modified",
         "name",
         "on_message",
@@ -113,8 +119,12 @@ class Receiver:
         self.carries_annotations = False
         self.replenishes_at_once = False
         """Credit comes back when a message was routed, not when it is settled."""
+        self.is_bounded = False
+        """A consumer was slower than the peer once; what the peer may send ahead has been looked at."""
         self.on_message: Any = None
         """For links of the protocol itself: takes each complete message in place of forwarding."""
+        self.limit: SizeLimit | None = None
+        """Longest message that policy allows."""
         self.current: Streaming | None = None
         self.granted = False
         """The initial credit has been given."""

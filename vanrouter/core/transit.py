@@ -470,6 +470,8 @@ class Transit(Incoming):
         if self._bounded and delivery_pending(pn) >= UNSENT_BYTES:
             self._paused = True
             sender.connection.paused.append(self)
+            if not self.receiver.is_bounded:
+                self.bound_window()
             return False
         return True
 
@@ -485,6 +487,7 @@ class Transit(Incoming):
         self._paused = False
         if not self.is_complete:
             super().more()
+            self.forwarder.dirty.add(self.receiver.connection.engine)  # the peer may send again: say so
         return True
 
     def ended(self) -> None:
@@ -535,6 +538,7 @@ class Transit(Incoming):
             self.settle(state)
             if not self.is_complete:
                 super().more()
+                self.forwarder.dirty.add(self.receiver.connection.engine)
         elif state in TERMINAL:
             self.final = state
 

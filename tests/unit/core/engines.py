@@ -207,7 +207,9 @@ class World:
             for sender in connection.senders.values():
                 open_out = sum(found.sender is sender for found in connection.outgoing.values())
                 assert sender.unsettled == open_out, (sender.name, sender.unsettled, open_out)
-                assert sender.credit == max(0, proton.link_credit(sender.pn)) or sender.busy is not None
+                assert sender.busy is not None or sender.credit == proton.link_credit(sender.pn), (
+                    f"{sender.name}: {sender.credit}, the engine has {proton.link_credit(sender.pn)}"
+                )
                 if not sender.queue and sender.busy is None:
                     assert sender.ready == (sender.credit > 0)
             for sender in connection.waiting:
@@ -606,6 +608,7 @@ class Drain(_Link):
     def read_on(self) -> None:
         """Read again, after `reads` was False."""
         self.reads = True
+        self.client.touch()
         for got in list(self.client.got.values()):
             if got.link is self:
                 got.on_update()
