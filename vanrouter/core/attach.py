@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+from vanrouter.core.inspection import denied_link
 from vanrouter.core.links import PRIORITIES, LinkKind, Receiver, Sender
 from vanrouter.core.peer import Role, read_symbols
 from vanrouter.core.table import Treatment
@@ -116,6 +117,8 @@ class Attacher:
             return
         if len(connection.receivers) + len(connection.senders) >= self._router.max_links:
             self._refuse(pn, TOO_MANY_LINKS)
+        elif connection.policy is not None and (denied := denied_link(connection.policy, connection, pn)) is not None:
+            self._refuse(pn, denied)
         elif proton.link_is_receiver(pn):
             self._on_peer_sends(pn)
         else:

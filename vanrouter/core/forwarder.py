@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from vanrouter.core.buffer import BUFFER, BUFFER_BYTES, POINTER, VIEW, new_delivery
 from vanrouter.core.fanout import CompleteFanout, multicast_targets
+from vanrouter.core.inspection import refuse_oversize
 from vanrouter.core.links import Delivery, LinkKind, Origin, Receiver, Sender
 from vanrouter.core.resending import RetriedTransit
 from vanrouter.core.settlement import NO_ADDRESS, UNAVAILABLE, Settlement, grant, set_outcome
@@ -583,6 +584,10 @@ class Forwarder:
         else:
             refused.more()
 
+    def refuse_oversize(self, receiver: Receiver, pn: Any) -> None:
+        """A delivery in progress is longer than policy allows."""
+        refuse_oversize(self, receiver, pn, is_complete=False)
+
     def grant(self, receiver: Receiver) -> None:
         """Give one credit back at the end of the turn."""
         grant(receiver)
@@ -600,7 +605,8 @@ class Forwarder:
             return
         pn = link_current(receiver.pn)
         if pn:
-            self.begin(receiver, pn)
+            begin = receiver.connection.begin or self.begin
+            begin(receiver, pn)
             self.next_delivery(receiver)
 
     def link_freed(self, sender: Sender) -> None:

@@ -260,6 +260,8 @@ class Router:
     def on_connection_opened(self, connection: Connection) -> None:
         """The peer's OPEN has come."""
         peer = connection.peer
+        if connection.admit is not None and not connection.admit():
+            return
         if connection.role is Role.INTER_ROUTER:
             connection.cost = max(connection.cost, peer.cost)
             if peer.is_data_connection and not connection.is_outbound:

@@ -150,6 +150,10 @@ class EngineConnection:
         if is_server:
             proton.transport_set_server(self.transport)
 
+    def rebind(self) -> None:
+        """The handler has got another `on_delivery`."""
+        self._on_delivery = self.handler.on_delivery
+
     def start(self) -> None:
         """Begin to exchange octets."""
         proton.transport_bind(self.transport, self.connection)
