@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any
 from vanrouter.core.attach import Attacher
 from vanrouter.core.incoming import Incoming
 from vanrouter.core.inspection import SESSION_DENIED, Inspection, LinkPolicy, SizeLimit
-from vanrouter.core.links import DEFAULT_CAPACITY, MIN_WINDOW_FRAMES, PRIORITIES, Delivery, LinkKind, Outgoing, Receiver, Sender
+from vanrouter.core.links import (
+    DEFAULT_CAPACITY,
+    MIN_WINDOW_FRAMES,
+    PRIORITIES,
+    Delivery,
+    LinkKind,
+    Outgoing,
+    Receiver,
+    Sender,
+)
 from vanrouter.core.peer import Peer, Role
 from vanrouter.engine import proton
 from vanrouter.engine.annotations import Annotations, edge_section, next_hop_section
@@ -319,6 +328,8 @@ class Connection:
         self.paused.clear()
         self.waiting.clear()
         self.grants.clear()
+        self.idle_streams.clear()
+        self.idle_private_streams.clear()
         self.router.on_connection_lost(self, condition)
         if self.on_closed is not None:
             self.on_closed(condition)
