@@ -106,10 +106,15 @@ class Handler(Protocol):
         """The connection is over, with the error condition if there was one. Called once, before anything is freed."""
 
 
+def _ignore(_pointer: Any) -> None:
+    """What a freed connection does with an event."""
+
+
 class EngineConnection:
     """One AMQP connection: engine objects, channel, and the pump between them."""
 
     __slots__ = (
+        "_close_timer",
         "_on_delivery",
         "_on_flow",
         "_tick_timer",
@@ -143,6 +148,7 @@ class EngineConnection:
         self.bytes_in = 0
         self.bytes_out = 0
         self._tick_timer: Any = None
+        self._close_timer: Any = None
         self.connection = proton.connection_new()
         self.collector = proton.collector_new()
         self.transport = proton.transport_new()
@@ -317,7 +323,7 @@ class EngineConnection:
             proton.set_condition(proton.connection_condition(self.connection), *condition)
         proton.connection_close(self.connection)
         self.loop.dirty.add(self)
-        self.loop.call_later(CLOSE_GRACE_S, self._close_overdue)
+        self._close_timer = self.loop.call_later(CLOSE_GRACE_S, self._close_overdue)
 
     def _close_overdue(self) -> None:
         if not self.lost:
@@ -332,8 +338,9 @@ class EngineConnection:
         if self.lost:
             return
         self.lost = True
-        if self._tick_timer is not None:
-            self._tick_timer.cancel()
+        for timer in (self._tick_timer, self._close_timer):
+            if timer is not None:
+                timer.cancel()
         self.loop.unregister(self.fd)
         try:
             self.handler.on_lost(condition)
@@ -351,6 +358,8 @@ class EngineConnection:
         proton.decref(self.connection)
         proton.collector_free(self.collector)
         self.transport = self.connection = self.collector = None
+        # The handler and its links go with the last reference to them, not with the collector's next visit.
+        self._on_delivery = self._on_flow = _ignore
 
     def _tick(self) -> None:
         """Have the engine send keep-alives and notice a silent peer; it says when to come again."""
