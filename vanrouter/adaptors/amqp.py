@@ -1,16 +1,13 @@
-"""AMQP listeners and connectors: sockets with TLS, SASL and an OPEN on them, given to the core.
+"""AMQP listeners, and what they share with connectors: sockets with TLS, SASL and an OPEN, given to the core.
 
 Layer: 4. Source: router protocol, sections 1.2 to 1.5 and 1.8; management.md section 8 (listener, connector).
 """
 
 from __future__ import annotations
 
-import errno
 import logging
-import os
 import socket
 from dataclasses import dataclass, field
-from random import Random
 from typing import Any
 
 from vanrouter import __version__
@@ -27,7 +24,7 @@ from vanrouter.core.peer import (
 from vanrouter.core.router import Router
 from vanrouter.engine import proton
 from vanrouter.engine.connection import EngineConnection
-from vanrouter.engine.sections import Int, ULong
+from vanrouter.engine.sections import Int
 from vanrouter.engine.security import (
     PeerSecurity,
     TlsProfile,
@@ -37,10 +34,9 @@ from vanrouter.engine.security import (
     start_tls,
     tls_domain,
 )
-from vanrouter.errors import ConfigError
-from vanrouter.ids import random_suffix
-from vanrouter.net.dial import Address, Connecting, Resolver, literal_addresses, resolve
+from vanrouter.net.dial import Address, literal_addresses, resolve
 from vanrouter.net.listener import Acceptor, bind, text_address
+from vanrouter.net.tunnel import Proxy
 
 logger = logging.getLogger("vanrouter.engine.connection")
 core_logger = logging.getLogger("vanrouter.core")
@@ -52,11 +48,6 @@ PRODUCT = "skupper-router"
 ROUTER_FRAME_BYTES = 65536
 """Largest frame on inter-router roles between vanrouters; C routers offer less and so bound it (extensions)."""
 
-FIRST_RETRY_S = 0.25
-MAX_RETRY_S = 2.0
-"""Back-off of connectors: doubled from the first to the last, with jitter."""
-
-CONNECT_TIMEOUT_S = 5.0
 NOTSENT_LOWAT_BYTES = 128 * 1024
 """Octets that the kernel holds unsent on router connections, so that bulk does not fill it ahead of hellos."""
 
@@ -96,6 +87,7 @@ class AmqpSettings:
     sasl_username: str | None = None
     sasl_password: str | None = None
     data_connections: int = 0
+    proxy: Proxy | None = None
 
     def __repr__(self) -> str:
         return f"AmqpSettings({self.name!r}, {self.host}:{self.port}, {self.role.value})"
@@ -276,18 +268,35 @@ class AmqpListener:
             OSError: the address cannot be bound.
         """
         settings = self.settings
-        if settings.tls is not None:
-            self._domain = tls_domain(
-                settings.tls,
-                is_server=True,
-                verify_peer=settings.authenticate_peer,
-                verify_host=False,
-                allow_plain=not settings.require_tls and not settings.role.is_router,
-            )
+        self._make_domain()
         targets = addresses_for(settings.host, settings.port, settings.family, is_passive=True)
         self._acceptor = Acceptor(self._router.reactor, bind(targets), self._taken)
         name = settings.name
         logger.info("Listening on %s:%d%s", settings.host, self._acceptor.port, f" ({name})" if name else "")
+
+    def _make_domain(self) -> None:
+        settings = self.settings
+        if settings.tls is None:
+            return
+        domain = tls_domain(
+            settings.tls,
+            is_server=True,
+            verify_peer=settings.authenticate_peer,
+            verify_host=False,
+            allow_plain=not settings.require_tls and not settings.role.is_router,
+        )
+        if self._domain is not None:
+            free_domain(self._domain)
+        self._domain = domain
+
+    def renew(self, settings: AmqpSettings) -> None:
+        """Use other settings, credentials among them, for connections from now on.
+
+        Raises:
+            ConfigError: a file of the sslProfile cannot be used.
+        """
+        self.settings = settings
+        self._make_domain()
 
     def _taken(self, sock: socket.socket, address: Any) -> None:
         connections, settings = self._connections, self.settings
@@ -340,252 +349,3 @@ class AmqpListener:
         if self._domain is not None:
             free_domain(self._domain)
             self._domain = None
-
-
-class AmqpConnector:
-    """A connector entity: keeps its connections up, control first, data connections beside it."""
-
-    def __init__(self, connections: AmqpConnections, settings: AmqpSettings, random: Random | None = None) -> None:
-        self._connections = connections
-        self._router = connections.router
-        self.settings = settings
-        self._domain: Any = None
-        self._random = random or Random()
-        self.failover: list[tuple[str, str]] = [(settings.host, settings.port)]
-        """Hosts and ports in the order they are tried; the first is configured, others come from the peer."""
-        self.status = "CONNECTING"
-        self.message = ""
-        self.correlator = random_suffix() if settings.role is Role.INTER_ROUTER else ""
-        count = settings.data_connections if settings.role is Role.INTER_ROUTER else 0
-        self._dials = [_Dial(self, None)] + [_Dial(self, Role.INTER_ROUTER_DATA) for _ in range(count)]
-        self.is_closed = False
-
-    def open(self) -> None:
-        """Begin to connect.
-
-        Raises:
-            ConfigError: a file of the sslProfile cannot be used.
-        """
-        self.make_domain()
-        for dial in self._dials:
-            dial.connect()
-
-    def make_domain(self) -> None:
-        """Read the files of the sslProfile; again after it was updated."""
-        tls = self.settings.tls
-        if tls is None:
-            return
-        if tls.ca_file is None and self.settings.verify_hostname:
-            raise ConfigError(f"sslProfile {tls.name}", "caCertFile is needed to check the peer's certificate")
-        domain = tls_domain(
-            tls,
-            is_server=False,
-            verify_peer=tls.ca_file is not None,
-            verify_host=self.settings.verify_hostname,
-            allow_plain=False,
-        )
-        if self._domain is not None:
-            free_domain(self._domain)
-        self._domain = domain
-
-    def close(self) -> None:
-        """Close the connections and try no more."""
-        self.is_closed = True
-        for dial in self._dials:
-            dial.close()
-        if self._domain is not None:
-            free_domain(self._domain)
-            self._domain = None
-
-    @property
-    def connection(self) -> Connection | None:
-        """The control connection, while there is one."""
-        return self._dials[0].connection
-
-    @property
-    def domain(self) -> Any:
-        """The TLS domain."""
-        return self._domain
-
-    @property
-    def connections(self) -> AmqpConnections:
-        """Maker of connections."""
-        return self._connections
-
-    def note_failure(self, dial: _Dial, connection_id: int, condition: tuple[str, str]) -> None:
-        """A connection attempt has failed, or a connection was lost with an error."""
-        host, port = dial.target
-        text = f"Connection to {host}:{port} failed: {condition[0]} {condition[1]}".rstrip()
-        if dial is self._dials[0]:
-            self.status = "FAILED"
-        if text != self.message:
-            self.message = text
-            logger.error("[C%d] %s", connection_id, text)
-
-    def note_opened(self, dial: _Dial, connection: Connection) -> None:
-        """A connection has opened."""
-        if dial is not self._dials[0]:
-            return
-        self.status, self.message = "SUCCESS", ""
-        entries = connection.peer.failover
-        if entries is not None:
-            others = [
-                (str(entry["network-host"]), str(entry.get("port", "amqp")))
-                for entry in entries
-                if isinstance(entry.get("network-host"), str)
-            ]
-            first = (self.settings.host, self.settings.port)
-            self.failover = [first, *[other for other in others if other != first]]
-
-
-class _Dial:
-    """One connection of a connector: attempts, back-off, and the connection while it lasts."""
-
-    def __init__(self, connector: AmqpConnector, role: Role | None) -> None:
-        self._connector = connector
-        self._router = connector.connections.router
-        self._role = role
-        self._place = 0
-        self._attempts_here = 0
-        self._retry_s = FIRST_RETRY_S
-        self._timer: Any = None
-        self._deadline: Any = None
-        self._connecting: Connecting | None = None
-        self._resolver: tuple[tuple[str, str], Resolver] | None = None
-        self._number = 0
-        self._round = 0
-        self.connection: Connection | None = None
-
-    @property
-    def target(self) -> tuple[str, str]:
-        """Host and port being tried."""
-        hosts = self._connector.failover
-        return hosts[self._place % len(hosts)]
-
-    def connect(self) -> None:
-        """Try the present target."""
-        self._timer = None
-        if self._connector.is_closed or self.connection is not None:
-            return
-        self._round += 1
-        this_round = self._round
-        self._number = self._router.next_connection_id()
-        self._deadline = self._router.reactor.call_later(CONNECT_TIMEOUT_S, lambda: self._overdue(this_round))
-        target = self.target
-        if self._resolver is None or self._resolver[0] != target:
-            self._resolver = (target, Resolver(self._router.reactor, *target))
-        resolver = self._resolver[1]
-        known = resolver.known()
-        if known is not None:
-            self._resolved(this_round, known)
-        else:
-            resolver.ask(lambda result: self._resolved(this_round, result))
-
-    def _overdue(self, this_round: int) -> None:
-        if this_round == self._round and self.connection is None:
-            if self._connecting is not None:
-                self._connecting.cancel()
-            self._resolver = None
-            self._failed("Connection timed out")
-
-    def _resolved(self, this_round: int, result: list[Address] | Exception) -> None:
-        if this_round != self._round or self._connector.is_closed:
-            return
-        if isinstance(result, Exception):
-            self._failed(str(result.args[-1]) if result.args else str(result))
-            return
-        targets = of_family(result, self._connector.settings.family)
-        if not targets:
-            self._failed("no address of the configured family")
-            return
-        self._connecting = Connecting(self._router.reactor, targets, self)
-        self._connecting.start()
-
-    def on_connect_failed(self, error: int) -> None:
-        """No address answered."""
-        self._failed(os.strerror(error) if error else errno.errorcode.get(error, "failed"))
-
-    def _failed(self, reason: str) -> None:
-        self._round += 1
-        self._connector.note_failure(self, self._number, ("proton:io", reason))
-        self._attempts_here += 1
-        self._retry()
-
-    def _retry(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-        if self._connector.is_closed:
-            return
-        hosts = self._connector.failover
-        if len(hosts) > 1 and self._attempts_here >= 2:
-            self._place = (self._place + 1) % len(hosts)
-            self._attempts_here = 0
-        delay = self._retry_s * (0.5 + 0.5 * self._connector._random.random())  # one room, two classes
-        self._retry_s = min(MAX_RETRY_S, self._retry_s * 2)
-        self._timer = self._router.reactor.call_later(delay, self.connect)
-
-    def on_connected(self, sock: socket.socket) -> None:
-        """The socket is connected: put AMQP on it."""
-        connector = self._connector
-        settings = connector.settings
-        self._round += 1
-        self._deadline.cancel()
-        tune(sock, settings.role)
-        host, port = self.target
-        connection = connector.connections.make(
-            sock, settings, connector.domain, is_server=False, host=f"{host}:{port}", role=self._role
-        )
-        connection.correlator = connector.correlator
-        properties = connection.open_properties
-        if connector.correlator:
-            properties["qd.group-correlator"] = connector.correlator
-            if settings.tls is not None:
-                connection.ordinal = settings.tls.ordinal
-                properties["qd.group-ordinal"] = ULong(connection.ordinal)
-        self.connection = connection
-        connection.on_opened = lambda: self.opened(connection)
-        connection.on_retired = self._retired
-        connection.on_closed = lambda condition: self._lost(connection, condition)
-        self._deadline = self._router.reactor.call_later(HANDSHAKE_S, lambda: self._handshake_overdue(connection))
-        connector.connections.start(connection)
-
-    def _handshake_overdue(self, connection: Connection) -> None:
-        if not connection.is_opened and not connection.is_closed:
-            connection.engine.drop(("amqp:not-allowed", "Timeout waiting for initial handshake"))
-
-    def opened(self, connection: Connection) -> None:
-        """The peer's OPEN has come."""
-        self._deadline.cancel()
-        self._retry_s = FIRST_RETRY_S
-        self._attempts_here = 0
-        self._connector.connections.opened(connection)
-        self._connector.note_opened(self, connection)
-
-    def _retired(self) -> None:
-        """The connection takes no new streams: make the one that follows it."""
-        self.connection = None
-        self.connect()
-
-    def _lost(self, connection: Connection, condition: tuple[str, str] | None) -> None:
-        if self.connection is not connection:
-            core_logger.info("[C%d] Connection Closed", connection.id)
-            return
-        self.connection = None
-        core_logger.info("[C%d] Connection Closed", connection.id)
-        if not self._connector.is_closed:
-            self._connector.status = "CONNECTING"
-            if condition is not None and (condition[0] or not connection.is_opened):
-                self._connector.note_failure(self, connection.id, condition)
-            if not connection.is_opened:
-                self._attempts_here += 1
-            self._retry()
-
-    def close(self) -> None:
-        """Stop trying; close the connection."""
-        for timer in (self._timer, self._deadline):
-            if timer is not None:
-                timer.cancel()
-        if self._connecting is not None:
-            self._connecting.cancel()
-        if self.connection is not None:
-            self.connection.close()

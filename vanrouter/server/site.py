@@ -8,10 +8,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from vanrouter import __version__
-from vanrouter.adaptors.amqp import AmqpConnections, AmqpConnector, AmqpListener, AmqpSettings
+from vanrouter.adaptors.amqp import AmqpConnections, AmqpListener, AmqpSettings
+from vanrouter.adaptors.amqp_connector import AmqpConnector
 from vanrouter.adaptors.tcp_config import ConnectorConfig, ListenerConfig, TlsFiles
 from vanrouter.adaptors.tcp_connector import ConnectorService
 from vanrouter.adaptors.tcp_listener import ListenerService
@@ -31,6 +33,7 @@ from vanrouter.mgmt.options import StartOptions
 from vanrouter.mgmt.rules import address_pattern
 from vanrouter.mgmt.secrets import Secret, resolve
 from vanrouter.net.reactor import Reactor
+from vanrouter.net.tunnel import Proxy
 from vanrouter.routing.commands import ControlSettings
 from vanrouter.server.management import ManagementNode
 from vanrouter.server.views import LiveViews
@@ -158,6 +161,8 @@ class Site:
             self.objects[entity].observer = entity.text("observer")
         elif kind in ("listener", "connector") and "cost" in changes:
             self._change_cost(entity)
+        elif kind in ("sslProfile", "proxyProfile"):
+            self._renew_users_of(entity)
 
     def delete(self, entity: Entity) -> None:
         """Take an entity down."""
@@ -198,11 +203,29 @@ class Site:
 
     def _change_cost(self, entity: Entity) -> None:
         cost = entity.number("cost")
-        settings = self.objects[entity].settings
+        live = self.objects[entity]
+        settings, live.settings = live.settings, replace(live.settings, cost=cost)
         for connection in list(self.router.amqp_connections.values()):
             if connection.settings is settings and connection.role is Role.INTER_ROUTER:
+                connection.settings = live.settings
                 connection.cost = max(cost, connection.peer.cost)
                 self.router.control.on_cost_changed(connection)
+
+    def _renew_users_of(self, profile: Entity) -> None:
+        """Give AMQP listeners and connectors the changed profile; end connections of credentials that are too old."""
+        kind = profile.type.short
+        for entity, live in list(self.objects.items()):
+            if isinstance(live, (AmqpListener, AmqpConnector)) and entity.text(kind) == profile.name:
+                try:
+                    live.renew(self._amqp_settings(entity))
+                except ConfigError as error:
+                    config_logger.error("%s %s: %s", type_title(kind), profile.name, error)
+        oldest = profile.number("oldestValidOrdinal") if kind == "sslProfile" else 0
+        for connection in list(self.router.amqp_connections.values()):
+            tls = connection.settings.tls
+            if tls is not None and tls.name == profile.name and tls.ordinal < oldest:
+                logger.info("[C%d] Closed: credentials older than oldestValidOrdinal", connection.id)
+                connection.engine.drop(None)
 
     # One method for each type that has a live object.
 
@@ -309,6 +332,20 @@ class Site:
             ordinal=profile.number("ordinal"),
         )
 
+    def _proxy(self, entity: Entity) -> Proxy | None:
+        name = entity.text("proxyProfile") if entity.type.short == "connector" else ""
+        if not name:
+            return None
+        profile = self.registry.named("proxyProfile", name)
+        if profile is None:
+            raise ConfigError("connector.proxyProfile", f"proxyProfile '{name}' not found")
+        return Proxy(
+            host=profile.text("host"),
+            port=profile.text("port"),
+            username=_text(profile.attributes.get("username")),
+            password=self._secret(profile, "password"),
+        )
+
     def _tls_files(self, entity: Entity) -> TlsFiles | None:
         profile = self._tls_profile(entity)
         if profile is None:
@@ -359,6 +396,7 @@ class Site:
             sasl_username=sasl_user,
             sasl_password=self._secret(entity, "saslPassword"),
             data_connections=self.data_connections(),
+            proxy=self._proxy(entity),
         )
 
     def data_connections(self) -> int:

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from vanrouter import __version__
-from vanrouter.adaptors.amqp import AmqpConnector, AmqpListener
+from vanrouter.adaptors.amqp import AmqpListener
+from vanrouter.adaptors.amqp_connector import AmqpConnector
 from vanrouter.adaptors.tcp_connector import ConnectorService
 from vanrouter.adaptors.tcp_listener import ListenerAddress, ListenerService
 from vanrouter.core.auto_links import AutoLink

@@ -1,0 +1,339 @@
+"""AMQP connectors: reaching a peer and staying connected, through a proxy if need be, with new credentials in time.
+
+Layer: 4. Source: router protocol, sections 1.5, 1.6 and 1.8; management.md section 8 (connector, proxyProfile).
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import socket
+from random import Random
+from typing import Any
+
+from vanrouter.adaptors.amqp import HANDSHAKE_S, AmqpConnections, AmqpSettings, of_family, tune
+from vanrouter.core.connection import Connection
+from vanrouter.core.peer import Role
+from vanrouter.engine.sections import ULong
+from vanrouter.engine.security import free_domain, tls_domain
+from vanrouter.errors import ConfigError
+from vanrouter.ids import random_suffix
+from vanrouter.net.dial import Address, Connecting, Resolver
+from vanrouter.net.tunnel import Tunnel
+
+logger = logging.getLogger("vanrouter.engine.connection")
+core_logger = logging.getLogger("vanrouter.core")
+
+FIRST_RETRY_S = 0.25
+MAX_RETRY_S = 2.0
+"""Back-off of connectors: doubled from the first to the last, with jitter."""
+
+CONNECT_TIMEOUT_S = 5.0
+"""For one attempt, name resolution and proxy included."""
+
+
+class AmqpConnector:
+    """A connector entity: keeps its connections up, control first, data connections beside it."""
+
+    def __init__(self, connections: AmqpConnections, settings: AmqpSettings, random: Random | None = None) -> None:
+        self._connections = connections
+        self._router = connections.router
+        self.settings = settings
+        self._domain: Any = None
+        self._random = random or Random()
+        self.failover: list[tuple[str, str]] = [(settings.host, settings.port)]
+        """Hosts and ports in the order they are tried; the first is configured, others come from the peer."""
+        self.status = "CONNECTING"
+        self.message = ""
+        self.correlator = random_suffix() if settings.role is Role.INTER_ROUTER else ""
+        self._dials = self._new_dials()
+        self._retired: list[_Dial] = []
+        """Of earlier credentials: their connections stay for the streams that are open on them."""
+        self.is_closed = False
+
+    def _new_dials(self) -> list[_Dial]:
+        settings = self.settings
+        count = settings.data_connections if settings.role is Role.INTER_ROUTER else 0
+        return [_Dial(self, None)] + [_Dial(self, Role.INTER_ROUTER_DATA) for _ in range(count)]
+
+    def open(self) -> None:
+        """Begin to connect.
+
+        Raises:
+            ConfigError: a file of the sslProfile cannot be used.
+        """
+        self.make_domain()
+        for dial in self._dials:
+            dial.connect()
+
+    def renew(self, settings: AmqpSettings) -> None:
+        """Use other settings from now on; credentials of a higher ordinal at once (router protocol, section 1.6).
+
+        Raises:
+            ConfigError: a file of the sslProfile cannot be used.
+        """
+        before, self.settings = self.settings, settings
+        self.make_domain()
+        if before.tls is None or settings.tls is None or settings.tls.ordinal <= before.tls.ordinal:
+            return
+        for dial in self._dials:
+            dial.retire()
+        self._retired += [dial for dial in self._dials if dial.connection is not None]
+        self._dials = self._new_dials()
+        for dial in self._dials:
+            dial.connect()
+
+    def forget(self, dial: _Dial) -> None:
+        """The connection of earlier credentials is over."""
+        if dial in self._retired:
+            self._retired.remove(dial)
+
+    def make_domain(self) -> None:
+        """Read the files of the sslProfile; again after it was updated."""
+        tls = self.settings.tls
+        if tls is None:
+            return
+        if tls.ca_file is None and self.settings.verify_hostname:
+            raise ConfigError(f"sslProfile {tls.name}", "caCertFile is needed to check the peer's certificate")
+        domain = tls_domain(
+            tls,
+            is_server=False,
+            verify_peer=tls.ca_file is not None,
+            verify_host=self.settings.verify_hostname,
+            allow_plain=False,
+        )
+        if self._domain is not None:
+            free_domain(self._domain)
+        self._domain = domain
+
+    def close(self) -> None:
+        """Close the connections and try no more."""
+        self.is_closed = True
+        for dial in (*self._dials, *self._retired):
+            dial.close()
+        if self._domain is not None:
+            free_domain(self._domain)
+            self._domain = None
+
+    @property
+    def connection(self) -> Connection | None:
+        """The control connection, while there is one."""
+        return self._dials[0].connection
+
+    @property
+    def domain(self) -> Any:
+        """The TLS domain."""
+        return self._domain
+
+    @property
+    def connections(self) -> AmqpConnections:
+        """Maker of connections."""
+        return self._connections
+
+    def note_failure(self, dial: _Dial, connection_id: int, condition: tuple[str, str]) -> None:
+        """A connection attempt has failed, or a connection was lost with an error."""
+        host, port = dial.target
+        text = f"Connection to {host}:{port} failed: {condition[0]} {condition[1]}".rstrip()
+        if dial is self._dials[0]:
+            self.status = "FAILED"
+        if text != self.message:
+            self.message = text
+            logger.error("[C%d] %s", connection_id, text)
+
+    def note_opened(self, dial: _Dial, connection: Connection) -> None:
+        """A connection has opened."""
+        if dial is not self._dials[0]:
+            return
+        self.status, self.message = "SUCCESS", ""
+        entries = connection.peer.failover
+        if entries is not None:
+            others = [
+                (str(entry["network-host"]), str(entry.get("port", "amqp")))
+                for entry in entries
+                if isinstance(entry.get("network-host"), str)
+            ]
+            first = (self.settings.host, self.settings.port)
+            self.failover = [first, *[other for other in others if other != first]]
+
+
+class _Dial:
+    """One connection of a connector: attempts, back-off, and the connection while it lasts."""
+
+    def __init__(self, connector: AmqpConnector, role: Role | None) -> None:
+        self._connector = connector
+        self._router = connector.connections.router
+        self._role = role
+        self._place = 0
+        self._attempts_here = 0
+        self._retry_s = FIRST_RETRY_S
+        self._timer: Any = None
+        self._deadline: Any = None
+        self._connecting: Connecting | None = None
+        self._resolver: tuple[tuple[str, str], Resolver] | None = None
+        self._number = 0
+        self._round = 0
+        self._tunnel: Tunnel | None = None
+        self._is_retired = False
+        self.connection: Connection | None = None
+
+    @property
+    def target(self) -> tuple[str, str]:
+        """Host and port being tried."""
+        hosts = self._connector.failover
+        return hosts[self._place % len(hosts)]
+
+    def connect(self) -> None:
+        """Try the present target."""
+        self._timer = None
+        if self._connector.is_closed or self._is_retired or self.connection is not None:
+            return
+        self._round += 1
+        this_round = self._round
+        self._number = self._router.next_connection_id()
+        self._deadline = self._router.reactor.call_later(CONNECT_TIMEOUT_S, lambda: self._overdue(this_round))
+        proxy = self._connector.settings.proxy
+        target = self.target if proxy is None else (proxy.host, proxy.port)
+        if self._resolver is None or self._resolver[0] != target:
+            self._resolver = (target, Resolver(self._router.reactor, *target))
+        resolver = self._resolver[1]
+        known = resolver.known()
+        if known is not None:
+            self._resolved(this_round, known)
+        else:
+            resolver.ask(lambda result: self._resolved(this_round, result))
+
+    def _overdue(self, this_round: int) -> None:
+        if this_round == self._round and self.connection is None:
+            self._cancel_attempt()
+            self._resolver = None
+            self._failed("Connection timed out")
+
+    def _cancel_attempt(self) -> None:
+        if self._connecting is not None:
+            self._connecting.cancel()
+        if self._tunnel is not None:
+            self._tunnel.cancel()
+
+    def _resolved(self, this_round: int, result: list[Address] | Exception) -> None:
+        if this_round != self._round or self._connector.is_closed or self._is_retired:
+            return
+        if isinstance(result, Exception):
+            self._failed(str(result.args[-1]) if result.args else str(result))
+            return
+        targets = of_family(result, self._connector.settings.family)
+        if not targets:
+            self._failed("no address of the configured family")
+            return
+        self._connecting = Connecting(self._router.reactor, targets, self)
+        self._connecting.start()
+
+    def on_connect_failed(self, error: int) -> None:
+        """No address answered."""
+        self._failed(os.strerror(error) if error else errno.errorcode.get(error, "failed"))
+
+    def on_tunnel_failed(self, reason: str) -> None:
+        """The proxy has refused."""
+        self._failed(reason)
+
+    def _failed(self, reason: str) -> None:
+        self._round += 1
+        self._connector.note_failure(self, self._number, ("proton:io", reason))
+        self._attempts_here += 1
+        self._retry()
+
+    def _retry(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+        if self._connector.is_closed or self._is_retired:
+            return
+        hosts = self._connector.failover
+        if len(hosts) > 1 and self._attempts_here >= 2:
+            self._place = (self._place + 1) % len(hosts)
+            self._attempts_here = 0
+        delay = self._retry_s * (0.5 + 0.5 * self._connector._random.random())  # one room, two classes
+        self._retry_s = min(MAX_RETRY_S, self._retry_s * 2)
+        self._timer = self._router.reactor.call_later(delay, self.connect)
+
+    def on_connected(self, sock: socket.socket) -> None:
+        """The socket is connected, to the peer or to the proxy."""
+        proxy = self._connector.settings.proxy
+        if proxy is None:
+            self.on_tunnel(sock)
+        else:
+            self._tunnel = Tunnel(self._router.reactor, sock, proxy, *self.target, self)
+            self._tunnel.start()
+
+    def on_tunnel(self, sock: socket.socket) -> None:
+        """There is a way to the peer: put AMQP on it."""
+        connector = self._connector
+        settings = connector.settings
+        self._round += 1
+        self._deadline.cancel()
+        tune(sock, settings.role)
+        host, port = self.target
+        connection = connector.connections.make(
+            sock, settings, connector.domain, is_server=False, host=f"{host}:{port}", role=self._role
+        )
+        connection.correlator = connector.correlator
+        properties = connection.open_properties
+        if connector.correlator:
+            properties["qd.group-correlator"] = connector.correlator
+            if settings.tls is not None:
+                connection.ordinal = settings.tls.ordinal
+                properties["qd.group-ordinal"] = ULong(connection.ordinal)
+        self.connection = connection
+        connection.on_opened = lambda: self.opened(connection)
+        connection.on_retired = self._retired
+        connection.on_closed = lambda condition: self._lost(connection, condition)
+        self._deadline = self._router.reactor.call_later(HANDSHAKE_S, lambda: self._handshake_overdue(connection))
+        connector.connections.start(connection)
+
+    def _handshake_overdue(self, connection: Connection) -> None:
+        if not connection.is_opened and not connection.is_closed:
+            connection.engine.drop(("amqp:not-allowed", "Timeout waiting for initial handshake"))
+
+    def opened(self, connection: Connection) -> None:
+        """The peer's OPEN has come."""
+        self._deadline.cancel()
+        self._retry_s = FIRST_RETRY_S
+        self._attempts_here = 0
+        self._connector.connections.opened(connection)
+        self._connector.note_opened(self, connection)
+
+    def _retired(self) -> None:
+        """The connection takes no new streams: make the one that follows it."""
+        self.connection = None
+        self.connect()
+
+    def _lost(self, connection: Connection, condition: tuple[str, str] | None) -> None:
+        if self.connection is not connection or self._is_retired:
+            self._connector.forget(self)
+            core_logger.info("[C%d] Connection Closed", connection.id)
+            return
+        self.connection = None
+        core_logger.info("[C%d] Connection Closed", connection.id)
+        if not self._connector.is_closed:
+            self._connector.status = "CONNECTING"
+            if condition is not None and (condition[0] or not connection.is_opened):
+                self._connector.note_failure(self, connection.id, condition)
+            if not connection.is_opened:
+                self._attempts_here += 1
+            self._retry()
+
+    def retire(self) -> None:
+        """Try no more; the connection stays as long as it lasts."""
+        self._is_retired = True
+        if self._timer is not None:
+            self._timer.cancel()
+        if self.connection is None:
+            self.close()
+
+    def close(self) -> None:
+        """Stop trying; close the connection."""
+        for timer in (self._timer, self._deadline):
+            if timer is not None:
+                timer.cancel()
+        self._cancel_attempt()
+        if self.connection is not None:
+            self.connection.close()
