@@ -8,7 +8,8 @@ from __future__ import annotations
 import logging
 import socket
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
 from vanrouter import __version__
 from vanrouter.core.connection import Connection
@@ -40,6 +41,7 @@ from vanrouter.net.tunnel import Proxy
 
 logger = logging.getLogger("vanrouter.engine.connection")
 core_logger = logging.getLogger("vanrouter.core")
+policy_logger = logging.getLogger("vanrouter.policy")
 config_logger = logging.getLogger("vanrouter.connections")
 
 PRODUCT = "skupper-router"
@@ -74,6 +76,7 @@ class AmqpSettings:
     strip_annotations: str = "both"
     link_capacity: int = 250
     open_properties: dict[str, Any] = field(default_factory=dict)
+    policy_vhost: str = ""
     sasl_config_dir: str | None = None
     sasl_config_name: str | None = None
     # Listeners.
@@ -116,6 +119,17 @@ def of_family(found: list[Address], family: str | None) -> list[Address]:
     return found if wanted is None else [address for address in found if address.family == wanted]
 
 
+class Gate(Protocol):
+    """Lets connections in by policy."""
+
+    def admit(self, connection: Connection, settings: AmqpSettings, user: str | None) -> bool:
+        """Judge a connection whose OPEN has come; one that is refused gets its CLOSE here."""
+
+
+GOVERNED_OUT = frozenset((Role.NORMAL, Role.ROUTE_CONTAINER, Role.INTER_NETWORK))
+"""Roles of connectors that `policyVhost` governs (management.md section 15)."""
+
+
 class AmqpConnections:
     """Makes connections of sockets: what listeners and connectors share."""
 
@@ -125,7 +139,14 @@ class AmqpConnections:
         self.max_handshakes = 4096
         self.refused = 0
         """Connections refused by one of these limits."""
-        self.handshakes = 0
+        self.processed = 0
+        """Connections that came to a listener."""
+        self.accepted: set[Connection] = set()
+        """Connections of all listeners that are open."""
+        self.opening: set[Connection] = set()
+        """Those whose OPEN has not come yet."""
+        self.gate: Gate | None = None
+        """Judges connections; None while there are no vhost rules."""
         self.trace_frames = False
 
     def make(
@@ -154,8 +175,20 @@ class AmqpConnections:
         proton.transport_set_idle_timeout(transport, settings.idle_timeout_s * 1000)
         self._secure(connection, settings, domain, is_server=is_server)
         self._fill_open(connection, settings, is_server=is_server)
+        if self.gate is not None and self._is_governed(settings, is_server=is_server):
+            connection.admit = partial(self._admit, self.gate, connection)
         router.add_connection(connection)
         return connection
+
+    @staticmethod
+    def _is_governed(settings: AmqpSettings, *, is_server: bool) -> bool:
+        """Tell whether vhost rules hold for a connection (management.md section 15)."""
+        if is_server:
+            return settings.role is not Role.INTER_ROUTER
+        return bool(settings.policy_vhost) and settings.role in GOVERNED_OUT
+
+    def _admit(self, gate: Gate, connection: Connection) -> bool:
+        return gate.admit(connection, connection.settings, self.identify(connection).user)
 
     def _secure(self, connection: Connection, settings: AmqpSettings, domain: Any, *, is_server: bool) -> None:
         engine = connection.engine
@@ -217,16 +250,22 @@ class AmqpConnections:
             proton.connection_open(connection.engine.connection)
         connection.engine.start()
 
-    def opened(self, connection: Connection) -> PeerSecurity:
-        """Note and log what the handshakes have shown."""
+    def identify(self, connection: Connection) -> PeerSecurity:
+        """Note what the handshakes have shown."""
+        if connection.security is not None:
+            return connection.security
         settings: AmqpSettings = connection.settings
-        security = peer_security(
+        security = connection.security = peer_security(
             connection.engine.transport,
             has_tls=settings.tls is not None,
             has_sasl=True,
             uid_format=None if settings.tls is None else settings.tls.uid_format,
         )
-        connection.security = security
+        return security
+
+    def opened(self, connection: Connection) -> PeerSecurity:
+        """Note and log what the handshakes have shown."""
+        security = self.identify(connection)
         core_logger.info(
             "[C%d] Connection Opened: dir=%s host=%s encrypted=%s auth=%s user=%s container_id=%s props=%s",
             connection.id,
@@ -300,18 +339,20 @@ class AmqpListener:
 
     def _taken(self, sock: socket.socket, address: Any) -> None:
         connections, settings = self._connections, self.settings
-        if (
-            len(self._router.amqp_connections) >= connections.max_connections
-            or connections.handshakes >= connections.max_handshakes
-        ):
+        host = text_address(address)
+        count = len(connections.accepted)
+        connections.processed += 1
+        if count >= connections.max_connections or len(connections.opening) >= connections.max_handshakes:
             connections.refused += 1
+            policy_logger.info("DENY Connection '%s' based on global connection count. nConnections= %d", host, count)
             sock.close()
             return
+        policy_logger.debug("ALLOW Connection '%s' based on global connection count. nConnections= %d", host, count + 1)
         tune(sock, settings.role)
-        host = text_address(address)
         connection = connections.make(sock, settings, self._domain, is_server=True, host=host)
         logger.info("[C%d] Accepted connection to %s from %s", connection.id, settings.endpoint, host)
-        connections.handshakes += 1
+        connections.accepted.add(connection)
+        connections.opening.add(connection)
         timeout = settings.handshake_timeout_s or HANDSHAKE_S
         timer = self._router.reactor.call_later(timeout, lambda: self._overdue(connection))
         connection.on_opened = lambda: self._opened(connection, timer)
@@ -320,7 +361,7 @@ class AmqpListener:
 
     def _opened(self, connection: Connection, timer: Any) -> None:
         timer.cancel()
-        self._connections.handshakes -= 1
+        self._connections.opening.discard(connection)
         self._connections.opened(connection)
 
     def _overdue(self, connection: Connection) -> None:
@@ -329,8 +370,8 @@ class AmqpListener:
 
     def _closed(self, connection: Connection, timer: Any, condition: tuple[str, str] | None) -> None:
         timer.cancel()
-        if not connection.is_opened:
-            self._connections.handshakes -= 1
+        self._connections.opening.discard(connection)
+        self._connections.accepted.discard(connection)
         if condition is not None and condition[0]:
             logger.error(
                 "[C%d] Connection from %s (to %s) failed: %s %s",

@@ -52,6 +52,7 @@ class ManagementNode:
             reply_to=message.reply_to,
             user="anonymous" if security is None else security.user or "anonymous",
         )
+        self._site.requester = None if receiver is None else receiver.connection
         reply = self._site.agent.handle(request)
         properties: dict[str, Any] = {"statusCode": Int(reply.status), "statusDescription": reply.description}
         octets = encode_message(

@@ -19,23 +19,27 @@ from vanrouter.adaptors.tcp_connector import ConnectorService
 from vanrouter.adaptors.tcp_listener import ListenerService
 from vanrouter.adaptors.tcp_shared import Shared
 from vanrouter.core.auto_links import AutoLink, AutoLinkConfig
+from vanrouter.core.connection import Connection
 from vanrouter.core.peer import Role
 from vanrouter.core.router import Router
 from vanrouter.core.stuck import StuckReport
 from vanrouter.core.table import AddressRule, Treatment
 from vanrouter.engine.security import TlsProfile
 from vanrouter.errors import ConfigError, ManagementError
+from vanrouter.mgmt import rules
 from vanrouter.mgmt.agent import Agent
 from vanrouter.mgmt.config import Configuration
 from vanrouter.mgmt.entities import Entity, Registry
 from vanrouter.mgmt.entity_types import SCHEMA
 from vanrouter.mgmt.options import StartOptions
+from vanrouter.mgmt.policy import PolicyError
 from vanrouter.mgmt.rules import address_pattern
 from vanrouter.mgmt.secrets import Secret, resolve
 from vanrouter.net.reactor import Reactor
 from vanrouter.net.tunnel import Proxy
 from vanrouter.routing.commands import ControlSettings
 from vanrouter.server.management import ManagementNode
+from vanrouter.server.policy import PolicyGate, vhost_entities
 from vanrouter.server.views import LiveViews
 
 logger = logging.getLogger("vanrouter.core.router")
@@ -75,6 +79,10 @@ class Site:
         self.registry = Registry(SCHEMA, self.router.next_link_id)
         self._configuration = configuration
         self.amqp = AmqpConnections(self.router)
+        self.gate = PolicyGate({})
+        """Replaced by that of the policy entity."""
+        self.requester: Connection | None = None
+        """Connection that the management request in progress came on."""
         self.tcp = Shared(self.router, tenant=self.router.space.tenant_id)
         self.objects: dict[Entity, Any] = {}
         """The live object of each entity that has one."""
@@ -155,6 +163,8 @@ class Site:
         kind = entity.type.short
         if kind == "log":
             self.options.logs.update(entity.text("module"), changes)
+        elif kind == "vhost":
+            self._up_vhost(entity)
         elif kind == "network" and "networkId" in changes:
             self.router.space.set_network_id(_text(changes["networkId"]))
         elif kind == "tcpListener" and "observer" in changes:
@@ -180,6 +190,8 @@ class Site:
             config_logger.info("Deleted Connector: %s", live.settings.endpoint)
         elif isinstance(live, AutoLink):
             live.cancel()
+        elif kind == "vhost":
+            self.gate.policies.remove(entity.text("hostname"))
         elif kind == "address":
             self.router.table.rules.remove(str(live))
         elif kind == "listenerAddress":
@@ -193,6 +205,8 @@ class Site:
         if connection is None:
             raise ManagementError(400, f"No connection with identity={identity}")
         if changes.get("adminStatus") == "deleted":
+            if self.requester is not None and not self.requester.allows_admin_delete:
+                raise ManagementError(403, "You are not allowed to perform this operation.")
             if getattr(connection, "is_protected", False):
                 raise ManagementError(403, "You are not allowed to perform this operation.")
             if hasattr(connection, "force_close"):
@@ -298,6 +312,22 @@ class Site:
             )
         )
 
+    def _up_policy(self, entity: Entity) -> None:
+        self.amqp.max_connections = entity.number("maxConnections")
+        self.gate = PolicyGate(entity.attributes)
+        if self.gate.is_on:
+            self.amqp.gate = self.gate
+        folder = entity.text("policyDir")
+        for config in vhost_entities(folder) if folder else ():
+            rules.check(self.registry.schema[config.type], config.attributes, self.registry)
+            self._up_vhost(self.registry.load(config))
+
+    def _up_vhost(self, entity: Entity) -> None:
+        try:
+            self.gate.policies.put(entity.attributes)
+        except PolicyError as error:
+            raise ManagementError(500, f"PolicyError: {error}") from error
+
     def _tcp_listener(self, name: str) -> ListenerService | None:
         entity = self.registry.named("tcpListener", name)
         live = None if entity is None else self.objects.get(entity)
@@ -385,6 +415,7 @@ class Site:
             strip_annotations=entity.text("stripAnnotations") or "both",
             link_capacity=entity.number("linkCapacity") or 250,
             open_properties=dict(values.get("openProperties") or {}),  # type: ignore[call-overload]  # a map by its schema
+            policy_vhost=entity.text("policyVhost"),
             sasl_config_dir=_text(self.router_attributes.get("saslConfigDir")),
             sasl_config_name=_text(self.router_attributes.get("saslConfigName")),
             authenticate_peer=entity.is_on("authenticatePeer"),

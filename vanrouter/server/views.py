@@ -51,6 +51,8 @@ class LiveViews:
         """Return what was observed of a configured entity."""
         if entity.type.short == "router":
             return {"version": __version__, "hostName": self._host(), "area": "0"}
+        if entity.type.short == "policy":
+            return self._policy()
         live = self._site.objects.get(entity)
         if isinstance(live, (ListenerService, ConnectorService)):
             return live.live_attributes()
@@ -69,6 +71,19 @@ class LiveViews:
         if isinstance(live, AmqpListener):
             return {}
         return {}
+
+    def _policy(self) -> Mapping[str, object]:
+        amqp, totals = self._site.amqp, self._site.gate.totals()
+        return {
+            **totals,
+            "connectionsProcessed": amqp.processed,
+            "connectionsDenied": amqp.refused,
+            "connectionsCurrent": len(amqp.accepted),
+            "totalDenials": totals["totalDenials"] + amqp.refused,
+        }
+
+    def _rows_vhostStats(self) -> Iterable[Mapping[str, object]]:  # noqa: N802  # named for the entity type
+        return self._site.gate.rows()
 
     def nodes(self) -> list[str]:
         """Return the ids of the known interior routers, self first."""
