@@ -1,0 +1,166 @@
+"""Connectors against real listeners on loopback: attempts, proxies, renewed credentials."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from dataclasses import replace
+from random import Random
+
+import pytest
+
+from tests.unit.core.engines import World
+from tests.unit.core.engines import world as make_world
+from vanrouter.adaptors.amqp import AmqpConnections, AmqpListener, AmqpSettings
+from vanrouter.adaptors.amqp_connector import CONNECT_TIMEOUT_S, AmqpConnector
+from vanrouter.core.peer import Role
+from vanrouter.core.router import Router
+from vanrouter.net.tunnel import Proxy
+
+
+class Pair:
+    """Two interior routers, one with a listener, one with a connector to it."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.near: Router = world.interior("N")
+        self.far: Router = world.interior("F")
+        self.listener = AmqpListener(
+            AmqpConnections(self.far),
+            AmqpSettings(name="l", host="127.0.0.1", port="0", role=Role.INTER_ROUTER, idle_timeout_s=0),
+        )
+        self.listener.open()
+        assert self.listener._acceptor is not None
+        self.port = self.listener._acceptor.port
+        self.settings = AmqpSettings(
+            name="c",
+            host="127.0.0.1",
+            port=str(self.port),
+            role=Role.INTER_ROUTER,
+            data_connections=1,
+            idle_timeout_s=0,
+        )
+
+    def connector(self, settings: AmqpSettings | None = None) -> AmqpConnector:
+        self.made = AmqpConnector(AmqpConnections(self.near), settings or self.settings, Random(1))
+        self.made.open()
+        self.world.settle()
+        return self.made
+
+    @property
+    def is_linked(self) -> bool:
+        return "F" in self.near.nodes and "N" in self.far.nodes
+
+    def close(self) -> None:
+        self.made.close()
+        self.listener.close()
+        self.world.settle()
+        for router in (self.near, self.far):
+            for connection in list(router.amqp_connections.values()):
+                connection.engine.drop(None)
+        self.world.settle()
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    with make_world() as here:
+        yield here
+
+
+@pytest.fixture
+def pair(world: World) -> Iterator[Pair]:
+    found = Pair(world)
+    yield found
+    found.close()
+
+
+def test_control_and_data_connections(world: World, pair: Pair) -> None:
+    connector = pair.connector()
+    world.until(lambda: pair.is_linked)
+    assert connector.status == "SUCCESS"
+    assert connector.connection is not None
+    assert len(pair.near.amqp_connections) == 2
+    world.until(lambda: connector.connection is not None and len(connector.connection.trunks) == 1)
+
+
+def test_it_comes_back(world: World, pair: Pair) -> None:
+    connector = pair.connector()
+    world.until(lambda: pair.is_linked)
+    first = connector.connection
+    assert first is not None
+    first.engine.drop(("proton:io", "cut"))
+    assert connector.connection is not first
+    world.until(lambda: connector.connection is not None and connector.connection.control_out is not None)
+    assert connector.status == "SUCCESS"
+
+
+def test_nobody_listens(world: World, pair: Pair) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        connector = pair.connector(replace(pair.settings, port=str(taken.getsockname()[1])))
+        world.advance(3)
+        assert connector.status == "FAILED"
+        assert "Connection refused" in connector.message
+
+
+class FakeProxy:
+    """Takes a connection, reads the request; the test answers."""
+
+    def __init__(self) -> None:
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.socket.settimeout(5)
+        self.settings = Proxy(host="127.0.0.1", port=str(self.socket.getsockname()[1]), username="u", password="p")
+
+    def request(self) -> tuple[socket.socket, bytes]:
+        taken, _ = self.socket.accept()
+        taken.settimeout(5)
+        return taken, taken.recv(4096)
+
+
+@pytest.fixture
+def proxy() -> Iterator[FakeProxy]:
+    found = FakeProxy()
+    yield found
+    found.socket.close()
+
+
+def test_through_a_proxy(world: World, pair: Pair, proxy: FakeProxy) -> None:
+    connector = pair.connector(replace(pair.settings, data_connections=0, proxy=proxy.settings))
+    taken, asked = proxy.request()
+    assert asked.startswith(f"CONNECT 127.0.0.1:{pair.port} HTTP/1.1\r\n".encode())
+    taken.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+    world.until(lambda: connector.connection is not None, 1)
+    assert taken.recv(8)[:4] == b"AMQP"
+    taken.close()
+    world.until(lambda: connector.connection is None, 5)
+
+
+def test_the_proxy_refuses(world: World, pair: Pair, proxy: FakeProxy) -> None:
+    connector = pair.connector(replace(pair.settings, data_connections=0, proxy=proxy.settings))
+    taken, _ = proxy.request()
+    taken.sendall(b"HTTP/1.1 403 No\r\n\r\n")
+    world.advance(0.01)
+    assert "proxy answered 403 No" in connector.message
+    taken.close()
+    world.advance(1)
+    again, _ = proxy.request()
+    again.close()
+
+
+def test_the_proxy_is_silent(world: World, pair: Pair, proxy: FakeProxy) -> None:
+    connector = pair.connector(replace(pair.settings, data_connections=0, proxy=proxy.settings))
+    taken, _ = proxy.request()
+    world.advance(CONNECT_TIMEOUT_S + 0.1)
+    assert "timed out" in connector.message
+    assert taken.recv(1) == b""
+    taken.close()
+
+
+def test_settings_of_the_same_ordinal_wait_for_the_next_connection(world: World, pair: Pair) -> None:
+    connector = pair.connector()
+    world.until(lambda: pair.is_linked)
+    before = connector.connection
+    connector.renew(replace(pair.settings, cost=4))
+    world.settle()
+    assert connector.connection is before
+    assert connector.settings.cost == 4
