@@ -284,7 +284,6 @@ class _Dial:
                 properties["qd.group-ordinal"] = ULong(connection.ordinal)
         self.connection = connection
         connection.on_opened = lambda: self.opened(connection)
-        connection.on_retired = self._retired
         connection.on_closed = lambda condition: self._lost(connection, condition)
         self._deadline = self._router.reactor.call_later(HANDSHAKE_S, lambda: self._handshake_overdue(connection))
         connector.connections.start(connection)
@@ -300,11 +299,6 @@ class _Dial:
         self._attempts_here = 0
         self._connector.connections.opened(connection)
         self._connector.note_opened(self, connection)
-
-    def _retired(self) -> None:
-        """The connection takes no new streams: make the one that follows it."""
-        self.connection = None
-        self.connect()
 
     def _lost(self, connection: Connection, condition: tuple[str, str] | None) -> None:
         if self.connection is not connection or self._is_retired:

@@ -129,8 +129,6 @@ class Connection:
         """Most links that were attached at a time: what the engine has memory for until the connection ends."""
         self.is_retiring = False
         """A data connection that takes no new streams and ends with the last one."""
-        self.on_retired: Any = None
-        """Called when it begins to retire, by whoever made it: time for another one."""
         """Called once when the connection is over, by whoever made it."""
         self.on_delivery = router.forwarder.handler_for(self)
         self.attacher = Attacher(self)
@@ -354,14 +352,12 @@ class Connection:
                 delivery.on_link_lost()
 
     def retire(self) -> None:
-        """Replace this data connection by a fresh one (the connector's side).
+        """Have this data connection end, so that the connector makes a fresh one (the connector's side).
 
         The engine keeps the memory of as many links and deliveries as were ever open at a time. The end of our session
         tells a vanrouter peer to begin no more streams here and to close when it has none open; so none is cut off.
         """
         self._leave_group()
-        if self.on_retired is not None:
-            self.on_retired()
         session, self.stream_session = self.stream_session, None
         if session is not None:
             for sender in [found for found in self.senders.values() if found.session == session]:

@@ -139,8 +139,8 @@ class EngineConnection:
         self.channel = channel
         self.fd = channel.fileno()
         self.handler = handler
-        self._on_delivery = handler.on_delivery
-        self._on_flow = handler.on_flow
+        self._on_delivery: Callable[[Any], None] = handler.on_delivery
+        self._on_flow: Callable[[Any], None] = handler.on_flow
         self.blocked = False
         self.leftover: memoryview | None = None
         self.lost = False
