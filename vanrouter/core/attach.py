@@ -170,7 +170,11 @@ class Attacher:
         self._connection.loop.dirty.add(self._connection.engine)
 
     def _mirror(self, pn: Any) -> None:
-        proton.terminus_copy(proton.link_source(pn), proton.link_remote_source(pn))
+        source = proton.link_source(pn)
+        proton.terminus_copy(source, proton.link_remote_source(pn))
+        if proton.terminus_get_type(source) == proton.TERMINUS_UNSPECIFIED:
+            # The engine does not tell a source without an address from none; none in an answer would be a refusal.
+            proton.terminus_set_type(source, proton.TERMINUS_SOURCE)
         proton.terminus_copy(proton.link_target(pn), proton.link_remote_target(pn))
 
     def _role_conflict(self, capabilities: frozenset[str]) -> tuple[str, str] | None:

@@ -277,6 +277,8 @@ class Connection:
         for sender in [sender for sender in self.senders.values() if sender.session == session]:
             self._end_sender(sender)
         self.sessions.discard(session)
+        if session == self.stream_session:
+            self.stream_session = None
         if self.role is Role.INTER_ROUTER_DATA and self.peer.is_vanrouter and not self.is_outbound:
             self._leave_group()
             self.close_if_retired()
@@ -479,7 +481,7 @@ class Connection:
         if sender.closed:
             return
         pool = self.idle_streams if sender.source_text is None else self.idle_private_streams
-        if len(pool) >= IDLE_STREAM_LINKS * 8:
+        if len(pool) >= IDLE_STREAM_LINKS * 8 and not sender.unsettled:
             self.detach(sender)
             return
         pool.append(sender)
@@ -491,7 +493,9 @@ class Connection:
             too_many = max(0, len(pool) - kept)
             for _ in range(min(max(at_once, too_many // 2), too_many)):
                 sender = pool.popleft()
-                if not sender.closed:
+                if sender.unsettled:  # its last stream waits for its outcome
+                    pool.append(sender)
+                elif not sender.closed:
                     self.detach(sender)
         return len(self.idle_streams) > kept or len(self.idle_private_streams) > kept
 
@@ -524,6 +528,8 @@ class Connection:
         sender.ready = False
         self.senders.pop(sender.pn, None)
         self.router.links.pop(sender.id, None)
+        if sender.kind is LinkKind.STREAM and sender.source_text is not None:
+            proton.session_close(sender.session)  # it had no other link
         self.waiting.pop(sender, None)
         settlement = self.router.forwarder.settlement
         if sender.unsettled:

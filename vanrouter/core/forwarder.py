@@ -370,7 +370,9 @@ class Forwarder:
                 delivery.content = None
             sender.ready = True
             if content is None:
+                sender.is_draining = True
                 delivery.origin.resume()  # type: ignore[union-attr]  # only a stream waits without content
+                sender.is_draining = False
             else:
                 self.put(delivery, section, content, 0, 0)
         sender.update_ready()
@@ -618,6 +620,8 @@ class Forwarder:
             sender.connection.release_stream_link(sender)
         else:
             sender.update_ready()
+            if sender.is_draining:  # it was a stream of the queue, complete already: the loop there goes on
+                return
             self.drain_queue(sender)
             sender.connection.answer_drain(sender)
 

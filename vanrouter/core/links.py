@@ -165,6 +165,7 @@ class Sender:
         "dropped_presettled",
         "excluded",
         "id",
+        "is_draining",
         "is_guarded",
         "kind",
         "modified",
@@ -206,6 +207,8 @@ class Sender:
         self.queue: deque[Delivery] = deque()
         self.busy: Any = None
         """The stream that occupies the link until it ends."""
+        self.is_draining = False
+        """A stream that waited in the queue is being started."""
         self.excluded = False
         """Out of use (being closed) although deliveries may still be open on it."""
         self.moved_streams = 0

@@ -38,8 +38,8 @@ logger = logging.getLogger(__name__)
 SCRUB_INTERVAL_S = 5.0
 SCRUB_KEPT = 128
 SCRUB_AT_ONCE = 64
-"""Idle streaming links of a connection: looked at so often, kept, and detached at least so many at a time, or half of what
-is too many. The C router detaches 10 in 30 s (router protocol, section 2.5); then memory would come back in hours."""
+"""Idle streaming links of a connection: looked at so often, kept, and detached at least so many at a time, or half of
+what is too many. The C router detaches 10 in 30 s (router protocol, section 2.5); then memory would come back in hours."""
 
 
 NO_RADIUS = 1 << 30

@@ -268,8 +268,9 @@ def test_a_slow_copy_that_is_lost_lets_the_others_go_on(world: World, router: Ro
     tx = world.client(router).sender("m/a", capabilities=STREAMING)
     sent = tx.begin()
     sent.write(HEAD)
-    for _ in range(16 * 64):
+    for _ in range(8 * 64):
         sent.write(PIECE)
+        world.turn()
     sent.end()
     world.settle()
     assert not fast.got[0].is_complete

@@ -1,4 +1,4 @@
-"""Deliveries that come in pieces: bounded memory, aborts, waiting for a link (router protocol, sections 2.5, 7.5, 7.9)."""
+"""Deliveries that come in pieces: bounded memory, aborts, waiting for a link (router protocol, 2.5, 7.5, 7.9)."""
 
 from __future__ import annotations
 
