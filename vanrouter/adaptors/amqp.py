@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import socket
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -232,7 +232,8 @@ class AmqpConnections:
             properties["qd.inter-router-role"] = Int(INTER_ROUTER_DATA_CODE)
         if settings.failover_urls:
             properties["failover-server-list"] = [dict(entry) for entry in settings.failover_urls]
-        properties["vanrouter.version"] = __version__
+        if role.is_router:
+            properties["vanrouter.version"] = __version__
         capabilities: tuple[str, ...] = CAPABILITIES
         if role is Role.INTER_EDGE:
             capabilities = (*capabilities, INTER_EDGE_CAPABILITY)
@@ -261,6 +262,8 @@ class AmqpConnections:
             has_sasl=True,
             uid_format=None if settings.tls is None else settings.tls.uid_format,
         )
+        if settings.tls is not None and security.user in settings.tls.names:
+            security = connection.security = replace(security, user=settings.tls.names[security.user])
         return security
 
     def opened(self, connection: Connection) -> PeerSecurity:
@@ -336,6 +339,13 @@ class AmqpListener:
         """
         self.settings = settings
         self._make_domain()
+
+    def _wants_certificate(self) -> bool:
+        """Tell whether clients must show one: always with EXTERNAL; clients of other mechanisms prove who they are."""
+        settings = self.settings
+        if settings.sasl_mechanisms is None:
+            return settings.authenticate_peer and settings.tls is not None and settings.tls.ca_file is not None
+        return "EXTERNAL" in settings.sasl_mechanisms.upper().split()
 
     def _taken(self, sock: socket.socket, address: Any) -> None:
         connections, settings = self._connections, self.settings

@@ -153,8 +153,19 @@ class AmqpConnector:
                 for entry in entries
                 if isinstance(entry.get("network-host"), str)
             ]
-            first = (self.settings.host, self.settings.port)
-            self.failover = [first, *[other for other in others if other != first]]
+            first, current = (self.settings.host, self.settings.port), dial.target
+            others = [other for other in others if other != first]
+            if current != first and current not in others:
+                others.insert(0, current)
+            self.failover = [first, *others]
+            dial.stay_at(current)
+
+    @property
+    def failover_urls(self) -> str:
+        """The hosts in the order they will be tried, the present one first."""
+        current = self._dials[0].target
+        hosts = [current, *[host for host in self.failover if host != current]]
+        return ", ".join(f"amqp://{host}:{port}" for host, port in hosts)
 
 
 class _Dial:
@@ -182,6 +193,10 @@ class _Dial:
         """Host and port being tried."""
         hosts = self._connector.failover
         return hosts[self._place % len(hosts)]
+
+    def stay_at(self, target: tuple[str, str]) -> None:
+        """The list has changed: find the place of a target in it."""
+        self._place = self._connector.failover.index(target)
 
     def connect(self) -> None:
         """Try the present target."""

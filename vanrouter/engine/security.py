@@ -6,7 +6,8 @@ used between AMQP peers because SASL EXTERNAL takes the user from it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from vanrouter.engine import proton
@@ -28,6 +29,8 @@ class TlsProfile:
     ciphers: str | None = None
     protocols: str | None = None
     uid_format: str | None = None
+    names: Mapping[str, str] = field(default_factory=dict)
+    """Names to show in place of users taken from certificates."""
     ordinal: int = 0
 
     def __repr__(self) -> str:

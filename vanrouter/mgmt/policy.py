@@ -403,13 +403,19 @@ class Policies:
         Raises:
             PolicyError: the rules are not possible, or a name is taken; nothing has changed then.
         """
-        vhost = Vhost.of(attributes, self._lookup)
+        hostname = str(attributes.get("hostname") or "")
+        try:
+            vhost = Vhost.of(attributes, self._lookup)
+        except PolicyError as error:
+            # The words up to the reason are what programs written for the C router search for.
+            raise PolicyError(f"Policy '{hostname}' is invalid: {error}") from None
         others = {name: owner for name, owner in self._names.items() if owner != vhost.hostname}
         own: set[str] = set()
         for name in (vhost.hostname, *vhost.aliases):
             clash = self._clash(name, others)
             if clash is not None or name in own:
-                raise PolicyError(f"name {name!r} of vhost {vhost.hostname!r} is taken by vhost {clash or name!r}")
+                what = "pattern" if self._has_patterns else "name"
+                raise PolicyError(f"vhost {hostname!r}: {what} conflicts: {name!r} is that of vhost {clash or name!r}")
             own.add(name)
         self._names = others | dict.fromkeys(own, vhost.hostname)
         self._vhosts[vhost.hostname] = vhost

@@ -5,10 +5,12 @@ Layer: 5. Source: management.md, sections 9 and 11; architecture (a change of co
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from vanrouter import __version__
@@ -358,9 +360,32 @@ class Site:
             password=self._secret(profile, "password"),
             ciphers=_text(profile.attributes.get("ciphers")),
             protocols=_text(profile.attributes.get("protocols")),
-            uid_format=_text(profile.attributes.get("uidFormat")),
+            uid_format=self._uid_format(profile),
+            names=self._display_names(profile),
             ordinal=profile.number("ordinal"),
         )
+
+    @staticmethod
+    def _uid_format(profile: Entity) -> str | None:
+        text = profile.text("uidFormat")
+        if not rules.UID_FORMAT.fullmatch(text):
+            config_logger.error("Invalid format for uidFormat field in sslProfile '%s': %s", profile.name, text)
+            return None
+        return text or None
+
+    @staticmethod
+    def _display_names(profile: Entity) -> dict[str, str]:
+        """Read the names to show for users, of `uidNameMappingFile`."""
+        path = profile.text("uidNameMappingFile")
+        if not path:
+            return {}
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ConfigError("sslProfile.uidNameMappingFile", f"{path}: {error}") from error
+        if not isinstance(content, dict):
+            raise ConfigError("sslProfile.uidNameMappingFile", f"{path}: a map from user to name is needed")
+        return {str(user): str(name) for user, name in content.items()}
 
     def _proxy(self, entity: Entity) -> Proxy | None:
         name = entity.text("proxyProfile") if entity.type.short == "connector" else ""
@@ -392,7 +417,12 @@ class Site:
         value = entity.attributes.get(attribute)
         if not isinstance(value, Secret):
             return _text(value)
-        text = resolve(value, f"{entity.type.short}.{attribute}")
+        try:
+            text = resolve(value, f"{entity.type.short}.{attribute}", has_literal=attribute != "saslPassword")
+        except ConfigError as error:
+            # Not the end of the router: only what needs the password fails, and says so again.
+            config_logger.error("%s", error.reason)
+            return None
         self.options.logs.hide(text)
         return text
 

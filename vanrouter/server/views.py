@@ -59,8 +59,7 @@ class LiveViews:
         if isinstance(live, ListenerAddress):
             return {"connectionsOpened": live.connections_opened}
         if isinstance(live, AmqpConnector):
-            urls = ", ".join(f"amqp://{host}:{port}" for host, port in live.failover)
-            return {"connectionStatus": live.status, "connectionMsg": live.message, "failoverUrls": urls}
+            return {"connectionStatus": live.status, "connectionMsg": live.message, "failoverUrls": live.failover_urls}
         if isinstance(live, AutoLink):
             link_id = live.link_id
             return {
@@ -218,11 +217,11 @@ def connection_row(connection: Connection, now: float) -> dict[str, Any]:
     security = connection.security
     edges = connection.router.edges
     user = None if security is None else security.user
-    properties = {
-        key: value
-        for key, value in connection.peer.properties.items()
-        if isinstance(value, (str, int)) and not isinstance(value, bool)
-    }
+    properties: dict[str, Any] = {}
+    for key, value in connection.peer.properties.items():
+        if not isinstance(value, (str, int)) or isinstance(value, bool):
+            break
+        properties[key] = value
     last = connection.last_delivery_at
     ordinal = (
         None if connection.settings is None or connection.settings.tls is None else connection.settings.tls.ordinal
