@@ -89,7 +89,8 @@ class Network:
         self.hosts: dict[str, Host] = {}
         self.wires: list[Wire] = []
         self.is_express = False
-        """Takes messages to one router all the way in one event: for large networks with whole links."""
+        """For large networks with whole links: a message to one router goes all the way in one event, and of a flood
+        only the first copy at each router is an event."""
         self.sent = 0
         self.delivered = 0
         self._events: list[tuple[float, int, Callable[..., None], tuple[object, ...]]] = []
@@ -230,6 +231,9 @@ class Network:
     def _route(self, host: Host, packet: Packet) -> None:
         plane = host.plane
         if packet.to == "amqp:/_topo/0/all/qdrouter":
+            if self.is_express:
+                self._flood(host, packet)
+                return
             for router_id, connection_id in plane.neighbour_connections().items():
                 if router_id not in packet.trace:
                     self._transmit(host, connection_id, packet)
@@ -250,6 +254,28 @@ class Network:
             route = host.routes.get(packet.to.split("/")[3])
             if route is not None:  # no look at the origin: see ControlPlane.is_valid_origin
                 self._transmit(host, route.connection_id, packet)
+
+    def _flood(self, origin: Host, packet: Packet) -> None:
+        """Find the first arrival at every router, by delay, over the neighbours of this moment."""
+        arrived = {origin.id}
+        heap = [(0.0, 0, origin, 0)]
+        while heap:
+            delay, _, here, connection_id = heappop(heap)
+            if here is not origin:
+                if here.id in arrived:
+                    continue
+                arrived.add(here.id)
+                self.at(self.now + delay, self._take, here, connection_id, packet)
+            for there, number in here.plane.neighbour_connections().items():
+                way = here.ways.get(number)
+                if there not in arrived and way is not None and way[0].ids is not None:
+                    self.sent += 1
+                    ids = way[0].ids
+                    heappush(heap, (delay + way[0].delay_s, self.sent, self.hosts[there], ids[number == ids[0]]))
+
+    def _take(self, host: Host, connection_id: int, packet: Packet) -> None:
+        if connection_id in host.ways:
+            self.apply(host, host.plane.on_message(packet.opcode, packet.body, connection_id, self.now))
 
     def _hurry(self, host: Host, packet: Packet) -> None:
         """Take a message to one router all the way in one event, by the routes of this moment."""

@@ -41,7 +41,7 @@ class SendControl:
 
     With `connection_id` it goes out on that connection's control link whatever `to` says; without, by `to`: an `R`
     address to the router's next hop, `_topo/0/all/qdrouter` flooded to every neighbour, `_topo/0/all/qdrouter.ma` along
-    the own tree. `body` has plain str keys; HELLOs of one turn share one body object, which must not be changed.
+    the own tree. `body` has plain str keys; messages that say the same share one object, not to be changed.
     """
 
     opcode: str

@@ -14,7 +14,7 @@ from vanrouter.routing.views import ControlCounters
 
 
 class Outbox:
-    """Collects the commands of one turn.
+    """Collects the commands of one turn. Bodies that say the same are the same object, until what they say changes.
 
     Args:
         own_id: id of this router.
@@ -27,6 +27,9 @@ class Outbox:
         self._instance = instance
         self._counters = counters
         self._commands: list[Command] = []
+        self._request_body = messages.link_state_request_body(own_id)
+        self._link_state_body: tuple[int, dict[str, object]] = (-1, {})
+        self._first_mobile_request_body = messages.mobile_request_body(own_id, 0)
 
     def take(self) -> list[Command]:
         """Return what was collected and begin again."""
@@ -54,16 +57,19 @@ class Outbox:
 
     def link_state_request(self, node: Node) -> None:
         """Ask a router for its link state."""
-        self._send("LSR", topology_to(node.id), messages.link_state_request_body(self._own_id))
+        self._send("LSR", topology_to(node.id), self._request_body)
 
     def link_state(self, node: Node, ls_seq: int, peers: Mapping[str, int], connection_id: int | None) -> None:
         """Send the own link state to a router."""
-        body = messages.link_state_update_body(self._own_id, self._instance, ls_seq, peers)
-        self._send("LSU", topology_to(node.id), body, connection_id)
+        if self._link_state_body[0] != ls_seq:
+            body = messages.link_state_update_body(self._own_id, self._instance, ls_seq, peers)
+            self._link_state_body = (ls_seq, body)
+        self._send("LSU", topology_to(node.id), self._link_state_body[1], connection_id)
 
     def mobile_request(self, node: Node) -> None:
         """Ask a router for its addresses beyond those it is known to have."""
-        body = messages.mobile_request_body(self._own_id, node.addresses.mobile_seq)
+        have = node.addresses.mobile_seq
+        body = messages.mobile_request_body(self._own_id, have) if have else self._first_mobile_request_body
         self._send("MAR", mobile_to(node.id), body)
 
     def addresses(self, node: Node, own: OwnAddresses) -> None:
