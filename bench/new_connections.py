@@ -11,16 +11,22 @@ QUESTION = "new TCP connections a second, 16 at a time"
 ROUNDS_AT_MOST = None
 WARM_UP = False
 AT_ONCE = 16
-FIGURES = (Figure(key="connections", title="new connections", unit="/s"),)
+FIGURES = (
+    Figure(key="connections", title="new connections", unit="/s"),
+    Figure(key="connections_cpu", title="CPU of both hops, new connections", unit="us/connection"),
+)
 TARGETS = (Target(figure="connections", against=FLOOR, bound=0.45, sense="at least"),)
 
 
 def measure(world: World, kind: str) -> dict[str, float]:
     """One run."""
-    answer = ask(world, world.network(kind).tcp["echo"], AT_ONCE, "connections")
+    network = world.network(kind)
+    cpu = network.cpu_s()
+    answer = ask(world, network.tcp["echo"], AT_ONCE, "connections")
+    cpu = network.cpu_s() - cpu
     if answer["failed"]:
         raise BenchError(f"{kind}: {answer['failed']} of {answer['count']} new connections failed")
-    return {"connections": answer["count"] / answer["seconds"]}
+    return {"connections": answer["count"] / answer["seconds"], "connections_cpu": cpu * 1e6 / answer["total"]}
 
 
 PARTS = (measure,)

@@ -169,7 +169,7 @@ def connections(port: int, at_once: int, seconds: float, size: int) -> dict[str,
 
     for _ in range(at_once):
         open_one()
-    count = failed = 0
+    count = failed = warm_up = 0
     now = time.perf_counter()
     begin, end = now + WARM_UP_S, now + WARM_UP_S + seconds
     begun = 0.0
@@ -193,10 +193,10 @@ def connections(port: int, at_once: int, seconds: float, size: int) -> dict[str,
             open_one()
         now = time.perf_counter()
         if not begun and now >= begin:
-            count, begun = 0, now
+            warm_up, count, begun = count, 0, now
     for sock in sockets.values():
         sock.close()
-    return {"count": count, "failed": failed, "seconds": now - begun}
+    return {"count": count, "total": count + warm_up, "failed": failed, "seconds": now - begun}
 
 
 def hold(port: int, wanted: int, _seconds: float, _size: int) -> dict[str, Any]:
