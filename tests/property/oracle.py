@@ -32,26 +32,29 @@ def costs_from(graph: Graph, root: str) -> dict[str, int]:
     return costs
 
 
-def path_from(graph: Graph, root: str, to: str, costs: dict[str, int]) -> list[str]:
-    """Walk back from the end: the predecessor is the router on a cheapest path that is least in (cost, id)."""
-    path = [to]
-    while path[-1] != root:
-        here = path[-1]
-        path.append(
-            min(
-                (costs[router], router)
-                for router, peers in graph.items()
-                if router in costs and here in peers and costs[router] + peers[here] == costs[here]
-            )[1]
-        )
-    return path[::-1]
+def predecessor(graph: Graph, here: str, costs: dict[str, int], before: Mapping[str, list[str]]) -> str:
+    """Of the routers that are last but one on a cheapest path, the least in (cost, id)."""
+    return min(
+        (costs[router], router) for router in before[here] if costs[router] + graph[router][here] == costs[here]
+    )[1]
 
 
 def paths_from(graph: Graph, root: str) -> dict[str, list[str]]:
-    """The path to each reachable router, the root apart, both ends included."""
+    """The path to each reachable router, the root apart, both ends included: walked back from the end."""
     whole = complete(graph)
     costs = costs_from(whole, root)
-    return {router: path_from(whole, root, router, costs) for router in costs if router != root}
+    before: dict[str, list[str]] = {router: [] for router in whole}
+    for router in costs:
+        for peer in whole[router]:
+            before[peer].append(router)
+    last_but_one = {router: predecessor(whole, router, costs, before) for router in costs if router != root}
+    paths = {}
+    for router in last_but_one:
+        path = [router]
+        while path[-1] != root:
+            path.append(last_but_one[path[-1]])
+        paths[router] = path[::-1]
+    return paths
 
 
 def routes_of(graph: Graph, me: str) -> dict[str, tuple[str, int, int]]:
