@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from vanrouter import __version__
 from vanrouter.core.connection import Connection
+from vanrouter.core.message_log import MessageLog
 from vanrouter.core.peer import (
     ANNOTATIONS_VERSION,
     CAPABILITIES,
@@ -23,7 +24,7 @@ from vanrouter.core.peer import (
     write_open,
 )
 from vanrouter.core.router import Router
-from vanrouter.engine import proton
+from vanrouter.engine import proton, trace
 from vanrouter.engine.connection import EngineConnection
 from vanrouter.engine.sections import Int
 from vanrouter.engine.security import (
@@ -77,6 +78,8 @@ class AmqpSettings:
     link_capacity: int = 250
     open_properties: dict[str, Any] = field(default_factory=dict)
     policy_vhost: str = ""
+    message_components: frozenset[str] = frozenset()
+    """Properties of messages that are logged."""
     sasl_config_dir: str | None = None
     sasl_config_name: str | None = None
     # Listeners.
@@ -173,6 +176,10 @@ class AmqpConnections:
         proton.transport_set_max_frame(transport, frame)
         proton.transport_set_channel_max(transport, settings.max_sessions - 1)
         proton.transport_set_idle_timeout(transport, settings.idle_timeout_s * 1000)
+        if settings.message_components:
+            connection.log_messages(MessageLog(settings.message_components))
+        if trace.is_wanted():
+            trace.start(transport, connection.id)
         self._secure(connection, settings, domain, is_server=is_server)
         self._fill_open(connection, settings, is_server=is_server)
         if self.gate is not None and self._is_governed(settings, is_server=is_server):
@@ -262,8 +269,9 @@ class AmqpConnections:
             has_sasl=True,
             uid_format=None if settings.tls is None else settings.tls.uid_format,
         )
-        if settings.tls is not None and security.user in settings.tls.names:
-            security = connection.security = replace(security, user=settings.tls.names[security.user])
+        name = None if settings.tls is None or security.user is None else settings.tls.names.get(security.user)
+        if name is not None:
+            security = connection.security = replace(security, user=name)
         return security
 
     def opened(self, connection: Connection) -> PeerSecurity:

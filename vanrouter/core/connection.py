@@ -22,8 +22,9 @@ from vanrouter.core.links import (
     Receiver,
     Sender,
 )
+from vanrouter.core.message_log import MessageLog, log_sent
 from vanrouter.core.peer import Peer, Role
-from vanrouter.engine import proton
+from vanrouter.engine import proton, trace
 from vanrouter.engine.annotations import Annotations, edge_section, next_hop_section
 from vanrouter.engine.connection import EngineConnection
 from vanrouter.engine.proton import link_credit, link_drained, link_flow, link_get_drain
@@ -85,6 +86,8 @@ class Connection:
         """What it may do; None where no policy governs it."""
         self.begin: Any = None
         """Takes new deliveries in place of the forwarder, where each is looked at first."""
+        self.looks: list[Any] = []
+        self.message_log: MessageLog | None = None
         self.admit: Any = None
         """Asked when the peer's OPEN has come: may it connect? None: yes."""
         self.allows_admin_delete = True
@@ -208,10 +211,17 @@ class Connection:
 
     def inspect(self, look: Any) -> None:
         """Look at each delivery from now on (see `Inspection`)."""
-        inspection = Inspection(self, look)
+        self.looks.append(look)
+        inspection = Inspection(self, self.looks)
         self.begin = inspection.begin
         self.on_delivery = inspection.on_delivery
         self.engine.rebind()
+
+    def log_messages(self, log: MessageLog) -> None:
+        """Write each message that comes in or goes out to the log."""
+        self.message_log = log
+        self.inspect(log.received)
+        log_sent(self.router.forwarder)
 
     def open(self) -> None:
         """Send OPEN; the fields have been set."""
@@ -330,6 +340,7 @@ class Connection:
         self.grants.clear()
         self.idle_streams.clear()
         self.idle_private_streams.clear()
+        trace.stop(self.engine.transport)
         self.router.on_connection_lost(self, condition)
         if self.on_closed is not None:
             self.on_closed(condition)

@@ -351,7 +351,9 @@ class Forwarder:
             return
         if delivery.settled and full:
             kept = [waiting for index, waiting in enumerate(queue) if index == 0 or not waiting.settled]
-            sender.dropped_presettled += len(queue) - len(kept)
+            dropped = len(queue) - len(kept)
+            sender.dropped_presettled += dropped
+            sender.presettled += dropped
             queue.clear()
             queue.extend(kept)
         queue.append(delivery)

@@ -101,13 +101,13 @@ def denied_link(policy: LinkPolicy, connection: Connection, pn: Any) -> Conditio
 class Inspection:
     """Takes the deliveries of one connection, looks at each, and gives it to the forwarder."""
 
-    __slots__ = ("_connection", "_forwarder", "_look")
+    __slots__ = ("_connection", "_forwarder", "_looks")
 
-    def __init__(self, connection: Connection, look: Callable[[Receiver, Head, str | None], None]) -> None:
-        """`look` gets link, head and destination (None where the link says); it raises PeerError to refuse."""
+    def __init__(self, connection: Connection, looks: list[Callable[[Receiver, Head, str | None], None]]) -> None:
+        """Each look gets link, head and destination (None where the link says); it raises PeerError to refuse."""
         self._connection = connection
         self._forwarder: Forwarder = connection.router.forwarder
-        self._look = look
+        self._looks = looks
 
     def on_delivery(self, pn: Any) -> None:
         """Something has happened to a delivery."""
@@ -183,7 +183,8 @@ class Inspection:
         if head is NEED_MORE:
             return False
         is_anonymous = receiver.address is None and receiver.kind is LinkKind.ENDPOINT
-        self._look(receiver, head, override or head.to if is_anonymous else None)
+        for look in self._looks:
+            look(receiver, head, override or head.to if is_anonymous else None)
         return True
 
 
@@ -230,13 +231,15 @@ class Oversized(Incoming):
 
     def __init__(self, forwarder: Forwarder, receiver: Receiver, pn: Any, *, is_complete: bool) -> None:
         super().__init__(forwarder, receiver, pn, is_complete=is_complete)
-        receiver.limit = None
         self.final = REJECTED
         self.wants_settlement = True
 
     def octets(self, count: int) -> bool:
         """Throw them away."""
         return True
+
+    def _too_long(self) -> None:
+        """That is known."""
 
     def ended(self) -> None:
         """Say what was wrong, and end."""

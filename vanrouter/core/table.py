@@ -244,6 +244,10 @@ class AddressTable:
         """`on_local_change` is told when an address begins or ceases to have a local destination."""
         self.addresses: dict[str, Address] = {}
         self.rules = AddressRules(default)
+        self.gone_ingress = 0
+        self.gone_egress = 0
+        self.gone_transit = 0
+        """Deliveries of addresses that are forgotten."""
         self.on_reachable: Callable[[Address], object] = lambda address: None
         """Told when an address becomes reachable, and when it ceases to be."""
         self._on_local_change = on_local_change
@@ -287,8 +291,11 @@ class AddressTable:
             if len(address.consumers) == 1 and not address.services and not address.remotes
             else None
         )
-        if only is not None and (only.connection.has_echo_rules or address.treatment == Treatment.UNAVAILABLE):
-            only = None
+        if only is not None:
+            connection = only.connection
+            is_special = connection.has_echo_rules or connection.message_log is not None
+            if is_special or address.treatment == Treatment.UNAVAILABLE:
+                only = None
         address.sole = only
         is_one_remote = len(address.remotes) == 1 and not address.consumers and not address.services
         address.sole_node = next(iter(address.remotes.values())) if is_one_remote else None
@@ -368,6 +375,9 @@ class AddressTable:
         ):
             del self.addresses[address.key]
             address.generation += 1
+            self.gone_ingress += address.deliveries_ingress
+            self.gone_egress += address.deliveries_egress
+            self.gone_transit += address.deliveries_transit
 
     def __iter__(self) -> Iterable[Address]:
         return iter(self.addresses.values())

@@ -186,6 +186,8 @@ def begin_routed(
     if address is None or address.treatment == Treatment.UNAVAILABLE or router.is_control_key(address.key):
         forwarder.discard(receiver, pn, RELEASED, is_complete=is_complete)
         return
+    if service is None:
+        address.deliveries_ingress += 1
     if address.treatment <= Treatment.MULTICAST:
         targets = multicast_targets(
             router, address, annotations, receiver.connection, is_anonymous=receiver.address is None
@@ -453,6 +455,8 @@ class Transit(Incoming):
             copy_outcome(self.pn, self.pn_out, state)
             proton.delivery_update(self.pn_out, state)
         link_send(sender.pn, first, len(first))
+        if sender.connection.message_log is not None:
+            sender.connection.message_log.sent(sender, first)
         self.forwarder.dirty.add(sender.connection.engine)
         if self.is_complete:
             self.end()

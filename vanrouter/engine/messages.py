@@ -68,6 +68,10 @@ class Head:
         value = self._properties[position] if position < len(self._properties) else None
         return value if isinstance(value, str) else None
 
+    def property_at(self, position: int) -> Any:
+        """The property at a position of its section; None where there is none."""
+        return self._value(position)
+
     def _value(self, position: int) -> Any:
         return self._properties[position] if position < len(self._properties) else None
 

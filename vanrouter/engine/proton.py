@@ -10,6 +10,7 @@ settled on both sides, a link until `pn_link_free`, everything of a connection u
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from cproton_ffi import ffi, lib
@@ -277,6 +278,11 @@ ssl_domain_set_peer_authentication = _bind("pn_ssl_domain_set_peer_authenticatio
 ssl_domain_set_ciphers = _bind("pn_ssl_domain_set_ciphers")
 ssl_domain_set_protocols = _bind("pn_ssl_domain_set_protocols")
 ssl_domain_allow_unsecured_client = _bind("pn_ssl_domain_allow_unsecured_client")
+
+
+def tracer(write: Callable[[Any, Any], None]) -> Any:
+    """Return what the engine calls with a transport and the text of each frame. Keep it: the engine does not."""
+    return ffi.callback("void(pn_transport_t *, const char *)", write)
 
 
 def text(pointer: Any) -> str | None:

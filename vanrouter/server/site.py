@@ -22,10 +22,12 @@ from vanrouter.adaptors.tcp_listener import ListenerService
 from vanrouter.adaptors.tcp_shared import Shared
 from vanrouter.core.auto_links import AutoLink, AutoLinkConfig
 from vanrouter.core.connection import Connection
+from vanrouter.core.message_log import components_of
 from vanrouter.core.peer import Role
 from vanrouter.core.router import Router
 from vanrouter.core.stuck import StuckReport
 from vanrouter.core.table import AddressRule, Treatment
+from vanrouter.engine import trace
 from vanrouter.engine.security import TlsProfile
 from vanrouter.errors import ConfigError, ManagementError
 from vanrouter.mgmt import rules
@@ -165,6 +167,9 @@ class Site:
         kind = entity.type.short
         if kind == "log":
             self.options.logs.update(entity.text("module"), changes)
+            if entity.text("module") == "PROTOCOL":
+                for connection in self.router.amqp_connections.values():
+                    _trace(connection, is_on=trace.is_wanted())
         elif kind == "vhost":
             self._up_vhost(entity)
         elif kind == "network" and "networkId" in changes:
@@ -206,6 +211,8 @@ class Site:
         connection = self.router.connections.get(int(identity)) if identity.isdigit() else None
         if connection is None:
             raise ManagementError(400, f"No connection with identity={identity}")
+        if "enableProtocolTrace" in changes and isinstance(connection, Connection):
+            _trace(connection, is_on=changes["enableProtocolTrace"] is True)
         if changes.get("adminStatus") == "deleted":
             if self.requester is not None and not self.requester.allows_admin_delete:
                 raise ManagementError(403, "You are not allowed to perform this operation.")
@@ -446,6 +453,7 @@ class Site:
             link_capacity=entity.number("linkCapacity") or 250,
             open_properties=dict(values.get("openProperties") or {}),  # type: ignore[call-overload]  # a map by its schema
             policy_vhost=entity.text("policyVhost"),
+            message_components=components_of(entity.text("messageLoggingComponents")),
             sasl_config_dir=_text(self.router_attributes.get("saslConfigDir")),
             sasl_config_name=_text(self.router_attributes.get("saslConfigName")),
             authenticate_peer=entity.is_on("authenticatePeer"),
@@ -467,6 +475,13 @@ class Site:
             return int(text)
         threads = self.router_attributes.get("workerThreads")
         return (int(threads) + 1) // 2 if isinstance(threads, int) else 2
+
+
+def _trace(connection: Connection, *, is_on: bool) -> None:
+    if is_on:
+        trace.start(connection.engine.transport, connection.id)
+    else:
+        trace.stop(connection.engine.transport)
 
 
 def type_title(short: str) -> str:

@@ -23,6 +23,7 @@ from vanrouter.core.router import CONTAINER_ROLES, COUNTED_IN, COUNTED_OUT
 from vanrouter.core.services import MessageService
 from vanrouter.core.stuck import STUCK_S, stuck_deliveries, zero_credit_s
 from vanrouter.core.table import Address
+from vanrouter.engine import trace
 from vanrouter.engine.proton import link_credit
 from vanrouter.mgmt.entities import Entity
 
@@ -160,7 +161,8 @@ class LiveViews:
                 name = f"{'in' if is_in else 'out'} {role.value}"
                 totals[name] = totals.get(name, 0) + link.deliveries
             blocked += zero_credit_s(link, now) > STUCK_S
-        addresses = router.table.addresses.values()
+        table = router.table
+        addresses = table.addresses.values()
         size, resident = memory()
         kinds = {"tcp": 0, "amqp": 0, "http1": 0, "http2": 0}
         for connection in router.connections.values():
@@ -186,9 +188,9 @@ class LiveViews:
             "deliveriesDelayed1Sec": totals.get("delayed_1s", 0),
             "deliveriesDelayed10Sec": totals.get("delayed_10s", 0),
             "deliveriesStuck": stuck_deliveries(router, now).total(),
-            "deliveriesIngress": sum(address.deliveries_ingress for address in addresses),
-            "deliveriesEgress": sum(address.deliveries_egress for address in addresses),
-            "deliveriesTransit": sum(address.deliveries_transit for address in addresses),
+            "deliveriesIngress": table.gone_ingress + sum(address.deliveries_ingress for address in addresses),
+            "deliveriesEgress": table.gone_egress + sum(address.deliveries_egress for address in addresses),
+            "deliveriesTransit": table.gone_transit + sum(address.deliveries_transit for address in addresses),
             "deliveriesIngressRouteContainer": totals.get("in route-container", 0),
             "deliveriesEgressRouteContainer": totals.get("out route-container", 0),
             "deliveriesIngressInterNetwork": totals.get("in inter-network", 0),
@@ -250,7 +252,7 @@ def connection_row(connection: Connection, now: float) -> dict[str, Any]:
         "operStatus": "closing" if connection.engine.closing else "up",
         "uptimeSeconds": int(now - connection.opened_at),
         "lastDlvSeconds": None if last is None else int(now - last),
-        "enableProtocolTrace": False,
+        "enableProtocolTrace": trace.is_traced(connection.engine.transport),
         "meshId": connection.mesh_id,
         "tlsOrdinal": ordinal,
         "groupCorrelationId": connection.correlator or connection.peer.correlator,
