@@ -1,0 +1,205 @@
+"""Mixed networks of vanrouter and the C router: chains, rings, edges either way; TCP, messages and management."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.system.harness import BAD_LINE
+from tests.system.network import Network, eventually, succeeds
+from tests.system.process import Program
+from tests.system.services import connect, echo_once, receive_exactly
+from vanrouter.mgmt.client import ClientError, ManagementClient, router_target
+
+HERE = Path(__file__).parent
+PAYLOAD = bytes(range(256)) * 4000
+COUNT = 60
+
+
+@pytest.fixture
+def network(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Network]:
+    made = Network(tmp_path)
+    session = request.session
+    if not hasattr(session, "running_programs"):
+        session.running_programs = []  # type: ignore[attr-defined]  # read by tests/conftest.py
+    programs: list[object] = session.running_programs  # type: ignore[attr-defined]  # the same
+    before = list(programs)
+    try:
+        yield made
+        for router in made:
+            assert not any(BAD_LINE.search(line) for line in router.log if not router.is_c_router)
+    finally:
+        programs[:] = [*before, *made]
+        made.kill()
+
+
+def echo(port: int) -> None:
+    """A megabyte there and back, both at once."""
+    with connect(port) as client:
+        sender = threading.Thread(target=client.sendall, args=(PAYLOAD,))
+        sender.start()
+        assert receive_exactly(client, len(PAYLOAD)) == PAYLOAD
+        sender.join()
+
+
+def exchange(network: Network, near: str, far: str, folder: Path) -> None:
+    """Messages from one router to another, each settled end to end, and requests with their answers."""
+    client: list[str | Path] = [sys.executable, HERE / "proton_client.py"]
+    ports = {name: str(network[name].port("amqp")) for name in (near, far)}
+    for taking, giving in (("receive", "send"), ("serve", "request")):
+        address = f"{taking}.{near}.{far}"
+        command = [*client, taking, ports[far], address, str(COUNT)]
+        with Program(taking, command, folder / f"{address}.log") as taker:
+            taker.wait_for("^ready")
+            command = [*client, giving, ports[near], address, str(COUNT)]
+            with Program(giving, command, folder / f"{giving}.{near}.{far}.log") as giver:
+                giver.wait_for("^done")
+                assert giver.wait() == 0
+                rows = [json.loads(line) for line in giver.log if line.startswith("{")]
+            if taking == "receive":
+                taker.wait_for("^done")
+                rows = [json.loads(line) for line in taker.log if line.startswith("{")]
+        assert len(rows) == COUNT
+
+
+def everybody_knows(network: Network, *names: str) -> None:
+    """Management of each router is reached from each, and all have the same routers."""
+    for name in names:
+        with ManagementClient(f"127.0.0.1:{network[name].port('amqp')}", timeout_s=2) as client:
+            eventually(partial(knows, client, names))
+            for other in names:
+                client.target = "$management" if other == name else router_target(other)
+                eventually(partial(is_router, client, other))  # the way back may take a moment longer
+
+
+def knows(client: ManagementClient, names: tuple[str, ...]) -> bool:
+    return sorted(client.router_ids()) == sorted(names)
+
+
+def is_router(client: ManagementClient, name: str) -> bool:
+    try:
+        return [row["id"] for row in client.query("router", ["id"])] == [name]
+    except ClientError:
+        return False
+
+
+@pytest.mark.parametrize("kinds", ["CVC", "VCV", "VVC"])
+def test_chain(network: Network, c_router: str, echo_port: int, tmp_path: Path, kinds: str) -> None:
+    names = [f"{kind}{place}" for place, kind in enumerate(kinds)]
+    for name in names:
+        network.add(name, c_router if name[0] == "C" else None)
+    network.link(names[0], names[1])
+    network.link(names[2], names[1])
+    for service, at, clients in (("east", names[2], names[0]), ("west", names[0], names[2])):
+        network.service(service, at, echo_port)
+        network.clients(service, clients)
+    network.start()
+    for service, at in (("east", names[0]), ("west", names[2])):
+        echo(network[at].port(f"to-{service}"))
+    exchange(network, names[0], names[2], tmp_path)
+    exchange(network, names[2], names[0], tmp_path)
+    everybody_knows(network, *names)
+    network.check_logs()
+    network.stop()
+
+
+def test_ring_of_five(network: Network, c_router: str, echo_port: int) -> None:
+    names = ["V0", "C1", "V2", "C3", "V4"]
+    for name in names:
+        network.add(name, c_router if name[0] == "C" else None)
+    for place, name in enumerate(names):
+        network.link(name, names[(place + 1) % 5])
+    network.service("svc", "V0", echo_port)
+    for at in ("V2", "C3"):
+        network.clients("svc", at)
+    network.start()
+    ports = {at: network[at].port("to-svc") for at in ("V2", "C3")}
+    for port in ports.values():
+        echo(port)
+    everybody_knows(network, *names)
+    network.check_logs()
+    network["C1"].kill()  # the short way of V2
+    eventually(lambda: succeeds(ports["V2"]), 15)
+    network["V4"].kill()  # and that of C3: both are cut off
+    eventually(lambda: not succeeds(ports["C3"]), 15)
+    network.start("C1")
+    eventually(lambda: succeeds(ports["C3"]) and succeeds(ports["V2"]), 20)
+
+
+@pytest.mark.parametrize("kinds", ["VC", "CV", "VV"], ids=["under C", "C under vanrouter", "under vanrouter, C beyond"])
+def test_edge(network: Network, c_router: str, echo_port: int, tmp_path: Path, kinds: str) -> None:
+    """An edge under an interior that is linked with one of the other kind."""
+    edge, interior = (c_router if kind == "C" else None for kind in kinds)
+    network.add("E", edge, mode="edge")
+    network.add("I", interior)
+    network.add("J", None if interior else c_router)
+    network.link("E", "I", role="edge")
+    network.link("J", "I")
+    for service, at in (("above", "I"), ("below", "E"), ("beyond", "J")):
+        network.service(service, at, echo_port)
+        for clients in "EIJ":
+            if clients != at:
+                network.clients(service, clients)
+    network.start()
+    for service, at in (("above", "I"), ("below", "E"), ("beyond", "J")):
+        for clients in "EIJ":
+            if clients != at:
+                echo(network[clients].port(f"to-{service}"))
+    for near, far in (("E", "I"), ("I", "E"), ("E", "J"), ("J", "E")):
+        exchange(network, near, far, tmp_path)
+    network.check_logs()
+    network.stop()
+
+
+def test_edges_under_both(network: Network, c_router: str, echo_port: int) -> None:
+    """From edge to edge across two interiors of different kinds, and over to the other interior when one ends."""
+    network.add("C")
+    network.add("X", c_router)
+    network.link("C", "X")
+    for name, program, interiors in (("V", None, "XC"), ("S", c_router, "CX")):
+        network.add(name, program, mode="edge")
+        for interior in interiors:
+            network.link(name, interior, role="edge")
+        network.service(f"at-{name}", name, echo_port)
+    network.clients("at-V", "S")
+    network.clients("at-S", "V")
+    network.start()
+    ports = [network["S"].port("to-at-V"), network["V"].port("to-at-S")]
+    for port in ports:
+        echo(port)
+    network.check_logs()
+    network["X"].kill()
+    eventually(lambda: all(succeeds(port) for port in ports), 20)
+    network.start("X")
+    everybody_knows(network, "C", "X")
+    network["C"].kill()
+    eventually(lambda: all(succeeds(port) for port in ports), 20)
+    for port in ports:
+        echo_once(port)
+
+
+@pytest.mark.parametrize("kinds", ["VC", "CV", "VV"])
+def test_edge_mesh(network: Network, c_router: str, echo_port: int, tmp_path: Path, kinds: str) -> None:
+    """Edges that are connected to each other need no interior. The C router sends no TCP streams to other edges."""
+    for place, kind in enumerate(kinds):
+        network.add(f"E{place}", c_router if kind == "C" else None, mode="edge")
+        if kinds == "VV":
+            network.service(f"at-{place}", f"E{place}", echo_port)
+            network.clients(f"at-{1 - place}", f"E{place}")
+    network.link("E0", "E1", role="inter-edge")
+    network.start()
+    if kinds == "VV":
+        for place in range(2):
+            echo(network[f"E{place}"].port(f"to-at-{1 - place}"))
+    else:
+        network["E0"].wait_for("Edge peer|Edge peer detected")
+    exchange(network, "E0", "E1", tmp_path)
+    exchange(network, "E1", "E0", tmp_path)
+    network.check_logs()
+    network.stop()
