@@ -429,7 +429,7 @@ class Site:
         except ConfigError as error:
             # Not the end of the router: only what needs the password fails, and says so again.
             config_logger.error("%s", error.reason)
-            return None
+            return "" if attribute == "saslPassword" else None
         self.options.logs.hide(text)
         return text
 
