@@ -46,6 +46,9 @@ MOBILE_OPCODES = frozenset(("MAR", "MAU"))
 
 INT_MAX = 2**31 - 1
 
+C_MAX_ROUTERS = 128
+"""Routers that a C router knows at most, itself included (router protocol, section 5.7)."""
+
 
 class ControlHost:
     """Runs the control plane of an interior router."""
@@ -57,6 +60,8 @@ class ControlHost:
         self._timer: Any = None
         self._bound: dict[str, set[str]] = {}
         """Keys of the addresses that each router has."""
+        self._limited: set[Connection] = set()
+        """Neighbours that are no vanrouters: with them the network is limited (router protocol, section 12)."""
         self.last_topology_change = 0.0
         for key, treatment in (("Tqdrouter", Treatment.FLOOD), ("Tqdrouter.ma", Treatment.MULTICAST)):
             self._keep(key, treatment)
@@ -71,10 +76,17 @@ class ControlHost:
 
     def on_link_up(self, connection: Connection) -> None:
         """Both control links of a connection are attached."""
+        if not connection.peer.is_vanrouter:
+            self._limited.add(connection)
+            self.plane.set_max_routers(min(C_MAX_ROUTERS, self.plane.settings.max_routers))
         self._execute(self.plane.on_link_up(connection.id, connection.cost, self._loop.now))
 
     def on_link_lost(self, connection: Connection) -> None:
         """A control link, or the whole connection, is gone."""
+        if connection in self._limited:
+            self._limited.discard(connection)
+            if not self._limited:
+                self.plane.set_max_routers(self.plane.settings.max_routers)
         self._execute(self.plane.on_link_lost(connection.id, self._loop.now))
 
     def on_link_replaced(self, old: Connection, new: Connection) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from vanrouter.core.buffer import VIEW, new_delivery
 from vanrouter.core.incoming import Incoming
 from vanrouter.core.links import Delivery, Receiver, Sender
-from vanrouter.core.settlement import TERMINAL, pass_last_word, set_outcome
+from vanrouter.core.settlement import TERMINAL, copy_outcome, pass_last_word, set_outcome
 from vanrouter.core.stream import ACCEPTED, MODIFIED, REJECTED, RELEASED
 from vanrouter.core.table import Address, LocalService, Treatment
 from vanrouter.core.treatment import is_echo
@@ -206,6 +206,10 @@ class Copy:
         sender.unsettled += 1
         self.pn = new_delivery(sender.pn)
         sender.connection.outgoing[self.pn] = self
+        state = delivery_remote_state(self._fanout.pn)
+        if state:
+            copy_outcome(self._fanout.pn, self.pn, state)
+            proton.delivery_update(self.pn, state)
         if section:
             link_send(sender.pn, section, len(section))
         if self.is_waiting:

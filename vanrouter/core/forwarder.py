@@ -28,6 +28,7 @@ from vanrouter.engine.proton import (
     delivery_link,
     delivery_partial,
     delivery_readable,
+    delivery_remote_state,
     delivery_settle,
     delivery_settled,
     link_advance,
@@ -408,6 +409,9 @@ class Forwarder:
     def _forward_multicast(
         self, receiver: Receiver, pn: Any, settled: bool, content: bytes, annotations: Annotations, address: Address
     ) -> None:
+        if not settled and delivery_remote_state(pn):  # a state came with the transfer: copies take it along
+            begin_routed(self, receiver, pn, content, annotations, 0, address, None, is_complete=True)
+            return
         targets = multicast_targets(
             self.router, address, annotations, receiver.connection, is_anonymous=receiver.address is None
         )
@@ -475,6 +479,7 @@ class Forwarder:
         if not settled:
             receiver.unsettled += 1
             receiver.connection.incoming[pn] = done = Delivery(receiver, pn, None, None)  # type: ignore[arg-type]
+            done.began = self.router.reactor.now
             service.on_message(annotations, content, receiver)
             self.settlement.finish(done, ACCEPTED, None)
         else:
