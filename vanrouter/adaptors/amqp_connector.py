@@ -33,6 +33,11 @@ CONNECT_TIMEOUT_S = 5.0
 """For one attempt, name resolution and proxy included."""
 
 
+RETIRED_RETRY_S = 4.0
+"""Pause before a data connection that was replaced to give memory back is made again: once all is freed, so that what is
+made then does not hold a page here and a page there of what was large."""
+
+
 class AmqpConnector:
     """A connector entity: keeps its connections up, control first, data connections beside it."""
 
@@ -328,6 +333,8 @@ class _Dial:
                 self._connector.note_failure(self, connection.id, condition)
             if not connection.is_opened:
                 self._attempts_here += 1
+            if connection.is_retiring:
+                self._retry_s = RETIRED_RETRY_S
             self._retry()
 
     def retire(self) -> None:

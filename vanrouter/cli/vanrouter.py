@@ -60,6 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     if arguments.check:
         return _check(arguments.config)
+    if argv is None:
+        _use_system_allocator()
     _raise_descriptor_limit()
     path = str(Path(arguments.config).absolute()) if arguments.daemon else arguments.config
     pid_file = str(Path(arguments.pidfile).absolute()) if arguments.daemon and arguments.pidfile else None
@@ -122,6 +124,18 @@ def _fail(reason: str, handshake: Handshake) -> int:
     print(f"{PROGRAM}: {reason}", file=sys.stderr)
     handshake.failed(reason)
     return 1
+
+
+def _use_system_allocator() -> None:
+    """Start this process again with every Python object in the C library's heap, unless the operator chose otherwise.
+
+    Python's own allocator gives memory back a mebibyte at a time, and one counter that changed during a burst of flows
+    holds each: after 2,000 flows it gave back 60 % of what they took, the C library 90 % (`net.memory` asks for it). It
+    costs about an eighth of the CPU of small AMQP messages; `PYTHONMALLOC=pymalloc` in the environment chooses the other.
+    """
+    if sys.implementation.name == "cpython" and "PYTHONMALLOC" not in os.environ:
+        os.environ["PYTHONMALLOC"] = "malloc"
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def _raise_descriptor_limit() -> None:
