@@ -1,0 +1,55 @@
+"""The host of the routing protocol: what it asks of the plane, and what the plane's answers do."""
+
+from __future__ import annotations
+
+from tests.unit.core.engines import ACCEPTED, World, message
+from vanrouter.core.control import C_MAX_ROUTERS
+from vanrouter.core.peer import Role
+from vanrouter.routing.commands import ControlSettings
+
+
+def limit(router: object) -> int:
+    return int(router.control.plane._nodes.max_routers)  # type: ignore[attr-defined]  # nothing else shows it
+
+
+def test_the_network_is_limited_while_a_c_router_is_a_neighbour(world: World) -> None:
+    first, second = world.chain("A", "B")
+    assert limit(first) == ControlSettings().max_routers
+    peer = world.unopened(first, role=Role.INTER_ROUTER, container="C")
+    peer.open()
+    world.settle()
+    peer.sender(None, capabilities=("qd.router",))
+    assert limit(first) == ControlSettings().max_routers
+    peer.receiver(None, capabilities=("qd.router",))
+    assert limit(first) == C_MAX_ROUTERS
+    assert limit(second) == ControlSettings().max_routers
+    peer.drop()
+    world.settle()
+    assert limit(first) == ControlSettings().max_routers
+
+
+def test_a_changed_cost_reaches_the_others(world: World) -> None:
+    first, _, third = world.chain("A", "B", "C")
+    connection = first.nodes["B"].connection
+    assert connection is not None
+    before = third.nodes["A"].cost
+    connection.cost = 7
+    first.control.on_cost_changed(connection)
+    world.until(lambda: first.nodes["C"].cost == 8)
+    assert third.nodes["A"].cost == before  # the neighbour's direction keeps its value
+
+
+def test_addresses_come_and_go_with_their_routers(world: World) -> None:
+    first, _, third = world.chain("A", "B", "C")
+    rx = world.client(third).receiver("a", auto=ACCEPTED)
+    tx = world.client(first).sender("a")
+    world.until(lambda: tx.credit == 250)
+    sent = tx.send(message())
+    world.settle()
+    assert sent.state == ACCEPTED
+    assert len(rx.contents) == 1
+    for connection in list(third.amqp_connections.values()):
+        if connection.role is Role.INTER_ROUTER:
+            connection.engine.drop(None)
+    world.until(lambda: not first.table.addresses["Ma"].is_reachable)
+    world.until(lambda: "C" not in first.nodes)
