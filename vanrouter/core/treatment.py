@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 Destination = Sender | LocalService | Node
 
+MANY = 1 << 60
+"""More than any load."""
+
 HOP_CAPACITY = 250
 """Outstanding deliveries of an address towards one neighbour from which on another destination is preferred."""
 
@@ -121,17 +124,27 @@ def _balanced(
     best: Destination | None = None
     best_rank = (2, 0)
     consumers = address.consumers
+    # The rules about echoes concern edges only; nothing is asked of the consumers of a router that has none.
+    has_rules = bool(tried) or annotations.mesh is not None or (came_from is not None and came_from.is_edge)
+    least = best_full = MANY
+    full: Sender | None = None
     for index, sender in enumerate(consumers):
-        if sender in tried or is_echo(sender, came_from, annotations.mesh):
+        if sender.excluded or (has_rules and (sender in tried or is_echo(sender, came_from, annotations.mesh))):
             continue
         value = len(sender.queue) + sender.unsettled + sender.moved_streams
-        if value == 0:
-            if len(consumers) > 1:
-                consumers.append(consumers.pop(index))
-            return sender
-        rank = (0 if sender.capacity > value else 1, value)
-        if rank < best_rank:
-            best, best_rank = sender, rank
+        if value < least:
+            if value == 0:
+                if len(consumers) > 1:
+                    consumers.append(consumers.pop(index))
+                return sender
+            if value < sender.capacity:
+                best, least = sender, value
+            elif value < best_full:
+                full, best_full = sender, value
+    if best is not None:
+        best_rank = (0, least)
+    elif full is not None:
+        best, best_rank = full, (1, best_full)
     services = address.services
     for index, service in enumerate(services):
         if service in tried:
