@@ -519,6 +519,7 @@ class Forwarder:
         """There is nowhere to go (section 7.7)."""
         if settled:
             receiver.presettled += 1
+            self.count_dropped()
             delivery_settle(pn)
             grant(receiver)
             return
@@ -587,11 +588,18 @@ class Forwarder:
         is_complete: bool = False,
     ) -> None:
         """Refuse a delivery; what is still to come of it is read and thrown away."""
+        if delivery_settled(pn):
+            self.count_dropped()
         refused = Discard(self, receiver, pn, state, error, is_complete=is_complete)
         if is_complete:
             refused.end()
         else:
             refused.more()
+
+    def count_dropped(self) -> None:
+        """A pre-settled delivery has nowhere to go."""
+        totals = self.router.totals
+        totals["dropped_presettled"] = totals.get("dropped_presettled", 0) + 1
 
     def refuse_oversize(self, receiver: Receiver, pn: Any) -> None:
         """A delivery in progress is longer than policy allows."""

@@ -1,0 +1,148 @@
+"""Two real RabbitMQ brokers behind one router, as the sample config/brokers.conf has them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from proton import Message
+from proton.utils import BlockingConnection
+
+from tests.system.harness import vanrouter_program
+from tests.system.process import Program, free_port
+
+ROOT = Path(__file__).parents[2]
+PROGRAMS = sorted(Path("/usr/lib/rabbitmq/lib").glob("rabbitmq_server-*/sbin/rabbitmq-server"))
+START_TIMEOUT_S = 120.0
+TIMEOUT_S = 60
+COUNT = 20
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
+
+
+class Broker:
+    """A RabbitMQ node that listens on this machine only."""
+
+    def __init__(self, number: int, directory: Path, epmd_port: int) -> None:
+        self.port = free_port()
+        self._name = f"broker{number}@localhost"
+        self._directory = directory / f"broker{number}"
+        self._directory.mkdir()
+        plugins = self._directory / "enabled_plugins"
+        plugins.write_text("[rabbitmq_amqp1_0].\n")
+        config = self._directory / "rabbitmq.conf"
+        config.write_text(f"listeners.tcp.1 = 127.0.0.1:{self.port}\nlog.console = true\n")
+        self._env = {
+            "HOME": str(directory),
+            "RABBITMQ_NODENAME": self._name,
+            "RABBITMQ_MNESIA_BASE": str(self._directory),
+            "RABBITMQ_LOG_BASE": str(self._directory),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(plugins),
+            "RABBITMQ_CONFIG_FILE": str(config),
+            "RABBITMQ_CONF_ENV_FILE": str(self._directory / "none"),
+            "RABBITMQ_DIST_PORT": str(free_port()),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "ERL_EPMD_PORT": str(epmd_port),
+        }
+        self.program: Program | None = None
+
+    def start(self) -> None:
+        self.program = Program(self._name, [PROGRAMS[-1]], self._directory / "out.log", env=self._env)
+        self.program.wait_for("Server startup complete", timeout_s=START_TIMEOUT_S)
+
+    def stop(self) -> None:
+        """End it as a power failure would: the program is a shell, and the node in its process group."""
+        if self.program is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.program.pid, signal.SIGKILL)
+            self.program.kill()
+            self.program = None
+
+
+@pytest.fixture(scope="module")
+def brokers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Broker]]:
+    if not PROGRAMS or shutil.which("epmd") is None:
+        pytest.skip("no RabbitMQ: install Debian's rabbitmq-server")
+    directory = tmp_path_factory.mktemp("brokers")
+    epmd_port = free_port()
+    env = {**os.environ, "ERL_EPMD_ADDRESS": "127.0.0.1"}
+    epmd = subprocess.Popen(["epmd", "-port", str(epmd_port)], env=env, stdin=subprocess.DEVNULL)
+    made = [Broker(number, directory, epmd_port) for number in (1, 2)]
+    try:
+        for broker in made:
+            broker.start()
+        yield made
+    finally:
+        for broker in made:
+            broker.stop()
+        epmd.kill()
+        epmd.wait()
+
+
+@pytest.fixture(scope="module")
+def router(brokers: list[Broker], tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Program, str]]:
+    directory = tmp_path_factory.mktemp("router")
+    port = free_port()
+    text = (ROOT / "config" / "brokers.conf").read_text()
+    for known, used in ((5672, port), (5673, brokers[0].port), (5674, brokers[1].port)):
+        text = text.replace(f"port: {known}", f"port: {used}")
+    file = directory / "brokers.conf"
+    file.write_text(text)
+    program = Program("router", [vanrouter_program(), "-c", file], directory / "router.log")
+    try:
+        program.wait_for("Operational")
+        yield program, f"amqp://127.0.0.1:{port}"
+        assert program.terminate() == 0
+    finally:
+        program.kill()
+
+
+def send(url: str, first: int) -> None:
+    """Send messages; each is acknowledged by a broker, or this fails."""
+    connection = BlockingConnection(url, timeout=TIMEOUT_S)
+    sender = connection.create_sender("orders")
+    for number in range(first, first + COUNT):
+        sender.send(Message(body=f"order {number}", durable=True))
+    connection.close()
+
+
+def receive(url: str) -> list[str]:
+    connection = BlockingConnection(url, timeout=TIMEOUT_S)
+    receiver = connection.create_receiver("orders.out", credit=10)
+    found = []
+    for _ in range(COUNT):
+        found.append(str(receiver.receive().body))
+        receiver.accept()
+    connection.close()
+    return found
+
+
+def test_through_the_queues_of_both_brokers(router: tuple[Program, str]) -> None:
+    _program, url = router
+    send(url, 0)
+    assert sorted(receive(url)) == sorted(f"order {number}" for number in range(COUNT))
+
+
+def test_a_broker_that_comes_back_is_attached_again(router: tuple[Program, str], brokers: list[Broker]) -> None:
+    program, url = router
+    mark = program.mark()
+    brokers[0].stop()
+    program.wait_for(r"Connection Closed", after=mark)
+    send(url, 100)
+    assert sorted(receive(url)) == sorted(f"order {number}" for number in range(100, 100 + COUNT)), "the other has all"
+    mark = program.mark()
+    brokers[0].start()
+    match = program.wait_for(r"\[C(\d+)\]\[L\d+\] Auto-link 'orders' attaching", after=mark, timeout_s=TIMEOUT_S)
+    assert re.fullmatch(r"\d+", match[1])
+    brokers[1].stop()
+    program.wait_for(r"Connection Closed", after=mark)
+    send(url, 200)
+    assert sorted(receive(url)) == sorted(f"order {number}" for number in range(200, 200 + COUNT)), "it takes all again"
