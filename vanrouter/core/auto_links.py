@@ -192,7 +192,7 @@ class AutoLinks:
         attachment.timer = reactor.call_later(delay, lambda: self._attach(attachment))
 
     def on_answered(self, link: Receiver | Sender) -> None:
-        """The container has answered an attach; one that it refuses has no terminus, and a detach follows."""
+        """The container has answered an attach; where the answer names no address it refuses, or knows no auto-links."""
         attachment = self._by_link.get(link)
         if attachment is None:
             return
@@ -201,7 +201,7 @@ class AutoLinks:
         terminus = (
             proton.link_remote_source(link.pn) if isinstance(link, Receiver) else proton.link_remote_target(link.pn)
         )
-        if proton.terminus_get_type(terminus) == proton.TERMINUS_UNSPECIFIED:
+        if proton.terminus_get_address(terminus) == proton.NULL:
             return
         attachment.failures = 0
         auto_link.last_error = None
