@@ -331,7 +331,7 @@ class AmqpListener:
         domain = tls_domain(
             settings.tls,
             is_server=True,
-            verify_peer=settings.authenticate_peer,
+            verify_peer=self._wants_certificate(),
             verify_host=False,
             allow_plain=not settings.require_tls and not settings.role.is_router,
         )
