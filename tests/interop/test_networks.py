@@ -48,11 +48,12 @@ def echo(port: int) -> None:
         sender.join()
 
 
-def exchange(network: Network, near: str, far: str, folder: Path) -> None:
+def exchange(network: Network, near: str, far: str, folder: Path, kinds: str = "receive serve") -> None:
     """Messages from one router to another, each settled end to end, and requests with their answers."""
     client: list[str | Path] = [sys.executable, HERE / "proton_client.py"]
     ports = {name: str(network[name].port("amqp")) for name in (near, far)}
-    for taking, giving in (("receive", "send"), ("serve", "request")):
+    for taking in kinds.split():
+        giving = {"receive": "send", "serve": "request"}[taking]
         address = f"{taking}.{near}.{far}"
         command = [*client, taking, ports[far], address, str(COUNT)]
         with Program(taking, command, folder / f"{address}.log") as taker:
@@ -201,5 +202,20 @@ def test_edge_mesh(network: Network, c_router: str, echo_port: int, tmp_path: Pa
         network["E0"].wait_for("Edge peer|Edge peer detected")
     exchange(network, "E0", "E1", tmp_path)
     exchange(network, "E1", "E0", tmp_path)
+    network.check_logs()
+    network.stop()
+
+
+@pytest.mark.parametrize("kinds", ["VC", "CV", "VV"])
+def test_two_networks(network: Network, c_router: str, tmp_path: Path, kinds: str) -> None:
+    """Requests from one network to a service of another, and the answers back to dynamic addresses."""
+    for name, kind in zip("XY", kinds, strict=True):
+        network.add(name, c_router if kind == "C" else None)
+        network.section(name, ("network", {"networkId": f"net-{name}"}))
+    network.link("Y", "X", role="inter-network")
+    network.section("X", ("autoLink", {"connection": "from-Y", "direction": "in", "externalAddress": "_xtopo/net-X"}))
+    network.section("Y", ("autoLink", {"connection": "to-X", "direction": "in", "address": "serve.X.Y"}))
+    network.start()
+    exchange(network, "X", "Y", tmp_path, "serve")
     network.check_logs()
     network.stop()

@@ -72,15 +72,17 @@ class Network:
         return iter(self._running.values())
 
     def start(self, *names: str) -> Network:
-        """Start all routers, or those named (again)."""
-        for name in names or self._programs:
+        """Start all routers, or those named (again); who connects comes after those it connects to, where it can."""
+        last_first = list(self._programs)[::-1]
+        for name in names or sorted(last_first, key=self._connector_count):
             directory = self._directory / f"{name}-{len(list(self._directory.iterdir()))}"
-            sections = self._sections[name]
-            program = self._programs[name]
+            sections, program = self._sections[name], self._programs[name]
             self._running[name] = Router(name, sections, directory, program=program, mode=self._modes[name])
-        for name in names or self._programs:
             self._running[name].ready()
         return self
+
+    def _connector_count(self, name: str) -> int:
+        return sum(kind == "connector" for kind, _ in self._sections[name])
 
     def check_logs(self) -> None:
         """Nothing has gone wrong on either side."""
