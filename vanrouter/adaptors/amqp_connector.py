@@ -34,7 +34,7 @@ CONNECT_TIMEOUT_S = 5.0
 
 
 RETIRED_RETRY_S = 4.0
-"""Pause before a data connection that was replaced to give memory back is made again: once all is freed, so that what is
+"""Pause before a data connection that ended to give memory back is made again: once all is freed, so that what is
 made then does not hold a page here and a page there of what was large."""
 
 
@@ -333,7 +333,7 @@ class _Dial:
                 self._connector.note_failure(self, connection.id, condition)
             if not connection.is_opened:
                 self._attempts_here += 1
-            if connection.is_retiring:
+            if connection.streams.is_retiring:
                 self._retry_s = RETIRED_RETRY_S
             self._retry()
 

@@ -130,12 +130,12 @@ def _use_system_allocator() -> None:
     """Start this process again with every Python object in the C library's heap, unless the operator chose otherwise.
 
     Python's own allocator gives memory back a mebibyte at a time, and one counter that changed during a burst of flows
-    holds each: after 2,000 flows it gave back 60 % of what they took, the C library 90 % (`net.memory` asks for it). It
-    costs about an eighth of the CPU of small AMQP messages; `PYTHONMALLOC=pymalloc` in the environment chooses the other.
+    holds each: after 2,000 flows it gave back 60 % of what they took, the C library 90 % (`net.memory` asks for it).
+    It costs about an eighth of the CPU of small AMQP messages; `PYTHONMALLOC=pymalloc` chooses the other.
     """
     if sys.implementation.name == "cpython" and "PYTHONMALLOC" not in os.environ:
         os.environ["PYTHONMALLOC"] = "malloc"
-        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606  # ourselves, as started
 
 
 def _raise_descriptor_limit() -> None:

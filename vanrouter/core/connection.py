@@ -24,6 +24,7 @@ from vanrouter.core.links import (
 )
 from vanrouter.core.message_log import MessageLog, log_sent
 from vanrouter.core.peer import Peer, Role
+from vanrouter.core.stream_links import StreamLinks
 from vanrouter.engine import proton, trace
 from vanrouter.engine.annotations import Annotations, edge_section, next_hop_section
 from vanrouter.engine.connection import EngineConnection
@@ -43,13 +44,6 @@ ROUTER_WINDOW_BYTES = 128 << 20
 
 RESUMED_IN_A_FLUSH = 256
 """Paused flows looked at after each write, so that its cost does not grow with the flows that stand still."""
-
-RETIRED_LINKS = 512
-"""A data connection that had so many links attached at a time is replaced when it has no stream open."""
-
-IDLE_STREAM_LINKS = 128
-"""Streaming links kept for reuse on a connection; more are detached by and by (section 2.5)."""
-
 
 TOO_MANY_SESSIONS = ("amqp:resource-limit-exceeded", "too many sessions on this connection")
 
@@ -110,9 +104,7 @@ class Connection:
         self.data_out: list[Sender | None] = [None] * PRIORITIES
         self.data_in_count = 0
         self.data_out_count = 0
-        self.idle_streams: deque[Sender] = deque()
-        self.idle_private_streams: deque[Sender] = deque()
-        self.stream_session: Any = None
+        self.streams = StreamLinks(self)
         self.trunks: list[Connection] = []
         """Data connections that belong to this control connection."""
         self.trunk_turn = 0
@@ -128,10 +120,6 @@ class Connection:
         self.on_opened: Any = None
         """Called once when the peer's OPEN has come and the core has dealt with it."""
         self.on_closed: Any = None
-        self.most_links = 0
-        """Most links that were attached at a time: what the engine has memory for until the connection ends."""
-        self.is_retiring = False
-        """A data connection that takes no new streams and ends with the last one."""
         """Called once when the connection is over, by whoever made it."""
         self.on_delivery = router.forwarder.handler_for(self)
         self.attacher = Attacher(self)
@@ -285,13 +273,13 @@ class Connection:
         for link in [receiver for receiver in self.receivers.values() if receiver.session == session]:
             self._end_receiver(link)
         for sender in [sender for sender in self.senders.values() if sender.session == session]:
-            self._end_sender(sender)
+            self.end_sender(sender)
         self.sessions.discard(session)
-        if session == self.stream_session:
-            self.stream_session = None
+        if session == self.streams.session:
+            self.streams.session = None
         if self.role is Role.INTER_ROUTER_DATA and self.peer.is_vanrouter and not self.is_outbound:
-            self._leave_group()
-            self.close_if_retired()
+            self.streams.leave_group()
+            self.streams.close_if_retired()
         proton.session_close(session)
         proton.session_free(session)
         self.loop.dirty.add(self.engine)
@@ -311,7 +299,7 @@ class Connection:
         else:
             sender = self.senders.get(link)
             if sender is not None:
-                self._end_sender(sender)
+                self.end_sender(sender)
         proton.link_close(link)
         proton.link_free(link)
         self.loop.dirty.add(self.engine)
@@ -323,7 +311,7 @@ class Connection:
         if isinstance(link, Receiver):
             self._end_receiver(link)
         else:
-            self._end_sender(link)
+            self.end_sender(link)
         proton.link_close(link.pn)
         self.loop.dirty.add(self.engine)
 
@@ -334,12 +322,11 @@ class Connection:
         for receiver in list(self.receivers.values()):
             self._end_receiver(receiver)
         for sender in list(self.senders.values()):
-            self._end_sender(sender)
+            self.end_sender(sender)
         self.paused.clear()
         self.waiting.clear()
         self.grants.clear()
-        self.idle_streams.clear()
-        self.idle_private_streams.clear()
+        self.streams.clear()
         trace.stop(self.engine.transport)
         self.router.on_connection_lost(self, condition)
         if self.on_closed is not None:
@@ -364,44 +351,6 @@ class Connection:
             else:
                 delivery.on_link_lost()
 
-    def retire(self) -> None:
-        """Have this data connection end, so that the connector makes a fresh one (the connector's side).
-
-        The engine keeps the memory of as many links and deliveries as were ever open at a time. The end of our session
-        tells a vanrouter peer to begin no more streams here and to close when it has none open; so none is cut off.
-        """
-        self._leave_group()
-        session, self.stream_session = self.stream_session, None
-        if session is not None:
-            for sender in [found for found in self.senders.values() if found.session == session]:
-                self._end_sender(sender)
-            proton.session_close(session)
-            self.loop.dirty.add(self.engine)
-
-    def _leave_group(self) -> None:
-        self.is_retiring = True
-        if self.parent is not None and self in self.parent.trunks:
-            self.parent.trunks.remove(self)
-
-    @property
-    def can_retire(self) -> bool:
-        """It is worth replacing, and the peer understands how."""
-        return (
-            self.role is Role.INTER_ROUTER_DATA
-            and self.is_outbound
-            and not self.is_retiring
-            and self.peer.is_vanrouter
-            and self.most_links >= RETIRED_LINKS
-            and self.stream_session is not None
-            and not self.outgoing
-            and not self.incoming
-        )
-
-    def close_if_retired(self) -> None:
-        """End a retiring connection when its last stream has (the listener's side)."""
-        if self.is_retiring and not self.is_outbound and not self.outgoing and not self.incoming:
-            self.close()
-
     # Links.
 
     def add_receiver(self, pn: Any, name: str, kind: LinkKind) -> Receiver:
@@ -418,7 +367,7 @@ class Connection:
         receiver.zero_credit_since = self.loop.now
         self.receivers[pn] = receiver
         self.router.links[receiver.id] = receiver
-        self.most_links = max(self.most_links, len(self.receivers) + len(self.senders))
+        self.streams.note_link()
         return receiver
 
     def add_sender(self, pn: Any, name: str, kind: LinkKind) -> Sender:
@@ -430,7 +379,7 @@ class Connection:
         sender.zero_credit_since = self.loop.now
         self.senders[pn] = sender
         self.router.links[sender.id] = sender
-        self.most_links = max(self.most_links, len(self.receivers) + len(self.senders))
+        self.streams.note_link()
         return sender
 
     def give_initial_credit(self, receiver: Receiver) -> None:
@@ -461,55 +410,6 @@ class Connection:
             proton.link_set_drain(receiver.pn, True)
             self.loop.dirty.add(self.engine)
 
-    def acquire_stream_link(self, *, owns_window: bool) -> Sender:
-        """Return an idle streaming link, or a new one (section 2.5).
-
-        Args:
-            owns_window: the stream is always drained at its far end and may share a session; otherwise its link has a
-                session of its own, so that a reader that stops holds up nobody else.
-        """
-        pool = self.idle_streams if owns_window else self.idle_private_streams
-        while pool:
-            sender = pool.popleft()
-            if not sender.closed:
-                return sender
-        if not owns_window:
-            session = self.new_session()
-        else:
-            if self.stream_session is None:
-                self.stream_session = self.new_session()
-            session = self.stream_session
-        capability = "qd.router-data" if self.role is Role.INTER_ROUTER else None
-        sender = self.attacher.attach_sender(session, LinkKind.STREAM, None, capability)
-        sender.source_text = None if owns_window else ""
-        return sender
-
-    def release_stream_link(self, sender: Sender) -> None:
-        """A stream has ended: its link can take the next one."""
-        if self.is_retiring:
-            self.loop.call_soon(self.close_if_retired)
-        sender.update_ready()
-        if sender.closed:
-            return
-        pool = self.idle_streams if sender.source_text is None else self.idle_private_streams
-        if len(pool) >= IDLE_STREAM_LINKS * 8 and not sender.unsettled:
-            self.detach(sender)
-            return
-        pool.append(sender)
-        self.router.scrub_later(self)
-
-    def scrub(self, kept: int, at_once: int) -> bool:
-        """Detach up to `at_once` of the idle streaming links beyond `kept`; True while there are more."""
-        for pool in (self.idle_streams, self.idle_private_streams):
-            too_many = max(0, len(pool) - kept)
-            for _ in range(min(max(at_once, too_many // 2), too_many)):
-                sender = pool.popleft()
-                if sender.unsettled:  # its last stream waits for its outcome
-                    pool.append(sender)
-                elif not sender.closed:
-                    self.detach(sender)
-        return len(self.idle_streams) > kept or len(self.idle_private_streams) > kept
-
     def _end_receiver(self, receiver: Receiver) -> None:
         if receiver.closed:
             return
@@ -532,7 +432,8 @@ class Connection:
             self.router.table.drop_if_unused(address)
         self.router.on_link_gone(receiver)
 
-    def _end_sender(self, sender: Sender) -> None:
+    def end_sender(self, sender: Sender) -> None:
+        """A link on which we send is over: nothing of it stays."""
         if sender.closed:
             return
         sender.closed = sender.excluded = True

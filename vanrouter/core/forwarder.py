@@ -8,13 +8,14 @@ from there, and leaves one `Delivery` record behind until it is settled. Message
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from vanrouter.core.buffer import BUFFER, BUFFER_BYTES, POINTER, VIEW, new_delivery
 from vanrouter.core.fanout import CompleteFanout, multicast_targets
 from vanrouter.core.inspection import refuse_oversize
 from vanrouter.core.links import Delivery, LinkKind, Origin, Receiver, Sender
 from vanrouter.core.resending import RetriedTransit
+from vanrouter.core.sending import Sending
 from vanrouter.core.settlement import NO_ADDRESS, UNAVAILABLE, Settlement, grant, set_outcome
 from vanrouter.core.stream import ACCEPTED, REJECTED, RELEASED
 from vanrouter.core.table import Address, LocalService, Node, Treatment
@@ -32,7 +33,6 @@ from vanrouter.engine.proton import (
     delivery_settle,
     delivery_settled,
     link_advance,
-    link_credit,
     link_current,
     link_recv,
     link_send,
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from vanrouter.core.router import Router
 
 
-class Forwarder:
+class Forwarder(Sending):
     """Takes deliveries from links and from inside the router, and sends each where it belongs."""
 
     def __init__(self, router: Router) -> None:
@@ -301,89 +301,6 @@ class Forwarder:
         override = None if receiver is None else receiver.target_text
         return sender.connection.section(annotations, override)
 
-    def put(self, delivery: Delivery, section: bytes | None, content: bytes | None, start: int, end: int) -> None:
-        """Send a delivery now if its link can take it, otherwise keep it in the link's queue.
-
-        Args:
-            delivery: the record; its sender is set.
-            section: router annotations to go before it.
-            content: the octets; None: those in the shared buffer from `start` to `end`.
-        """
-        sender = delivery.sender
-        if sender.closed:
-            self.settlement.on_sender_lost(delivery, sent=False)
-            return
-        if not sender.ready or sender.connection.engine.blocked:
-            delivery.section = section
-            delivery.content = bytes(VIEW[start:end]) if content is None else content
-            self._enqueue(sender, delivery)
-            return
-        link = sender.pn
-        pn = new_delivery(link)
-        if section is not None:
-            link_send(link, section, len(section))
-        if content is None:
-            link_send(link, POINTER + start, end - start)
-        else:
-            link_send(link, content, len(content))
-        sender.credit -= 1
-        if sender.credit <= 0:
-            sender.ready = False
-        sender.deliveries += 1
-        self.dirty.add(sender.connection.engine)
-        if delivery.settled:
-            delivery_settle(pn)
-            sender.presettled += 1
-        elif sender.settles:
-            delivery_settle(pn)
-            self.settlement.settle_for_consumer(delivery)
-        else:
-            link_advance(link)
-            delivery.pn_out = pn
-            sender.unsettled += 1
-            sender.connection.outgoing[pn] = delivery
-
-    def _enqueue(self, sender: Sender, delivery: Delivery) -> None:
-        """Keep a delivery until its link has credit; a full queue loses its pre-settled ones (section 2.3)."""
-        queue = sender.queue
-        full = len(queue) >= sender.capacity
-        if not delivery.settled and delivery.receiver is None and delivery.origin is None and full:
-            sender.dropped_presettled += 1  # the router's own message, and a consumer that takes none
-            return
-        if delivery.settled and full:
-            kept = [waiting for index, waiting in enumerate(queue) if index == 0 or not waiting.settled]
-            dropped = len(queue) - len(kept)
-            sender.dropped_presettled += dropped
-            sender.presettled += dropped
-            queue.clear()
-            queue.extend(kept)
-        queue.append(delivery)
-        sender.ready = False
-        if sender.credit > 0 and sender.busy is None:
-            sender.connection.waiting[sender] = None
-
-    def drain_queue(self, sender: Sender) -> None:
-        """Send what waits, as far as credit and the connection allow."""
-        queue = sender.queue
-        engine = sender.connection.engine
-        while queue and sender.credit > 0 and sender.busy is None and not engine.blocked and not sender.closed:
-            delivery = queue.popleft()
-            content, section = delivery.content, delivery.section
-            if delivery.annotations is None:
-                delivery.content = None
-            sender.ready = True
-            if content is None:
-                sender.is_draining = True
-                delivery.origin.resume()  # type: ignore[union-attr]  # only a stream waits without content
-                sender.is_draining = False
-            else:
-                self.put(delivery, section, content, 0, 0)
-        sender.update_ready()
-        if queue and sender.credit > 0 and sender.busy is None and not sender.closed:
-            sender.connection.waiting[sender] = None
-        else:
-            sender.connection.waiting.pop(sender, None)
-
     def resend(self, delivery: Delivery) -> bool:
         """A delivery was released: try the next path. False when none is left (section 7.6)."""
         address, annotations, content = delivery.address, delivery.annotations, delivery.content
@@ -625,57 +542,3 @@ class Forwarder:
             begin = receiver.connection.begin or self.begin
             begin(receiver, pn)
             self.next_delivery(receiver)
-
-    def link_freed(self, sender: Sender) -> None:
-        """The stream that occupied a link has ended, and took a credit."""
-        if sender.closed:
-            return
-        sender.credit = link_credit(sender.pn)
-        if sender.kind is LinkKind.STREAM:
-            sender.connection.release_stream_link(sender)
-        else:
-            sender.update_ready()
-            if sender.is_draining:  # it was a stream of the queue, complete already: the loop there goes on
-                return
-            self.drain_queue(sender)
-            sender.connection.answer_drain(sender)
-
-    def wait_for_link(self, transit: Waiting, sender: Sender, first: bytes) -> None:
-        """Put a stream in line behind what occupies a consumer's link."""
-        sender.queue.append(Delivery(None, None, sender, StreamTurn(transit, first)))
-        sender.ready = False
-
-    def cancel_wait(self, transit: Waiting, sender: Sender) -> None:
-        """Take a stream out of that line."""
-        for turn in sender.queue:
-            if isinstance(turn.origin, StreamTurn) and turn.origin.transit is transit:
-                sender.queue.remove(turn)
-                return
-
-
-class Waiting(Protocol):
-    """A stream, or one copy of it, that waits for its turn on a link."""
-
-    def start(self, first: bytes) -> None:
-        """The link is free: begin, with these octets."""
-
-    def on_sender_lost(self, sent: bool) -> None:
-        """The link is gone."""
-
-
-class StreamTurn:
-    """A stream's place in the queue of a link."""
-
-    __slots__ = ("first", "transit")
-
-    def __init__(self, transit: Waiting, first: bytes) -> None:
-        self.transit = transit
-        self.first = first
-
-    def resume(self) -> None:
-        """The link is free now."""
-        self.transit.start(self.first)
-
-    def on_copy_outcome(self, delivery: Delivery, state: int, settled: bool, pn: Any) -> None:
-        """The link is gone before the turn came."""
-        self.transit.on_sender_lost(False)

@@ -153,8 +153,8 @@ class Incoming:
         delivery_settle(self.pn)
         if not receiver.replenishes_at_once:
             grant(receiver)
-        if receiver.connection.is_retiring:
-            self.forwarder.router.reactor.call_soon(receiver.connection.close_if_retired)
+        if receiver.connection.streams.is_retiring:
+            self.forwarder.router.reactor.call_soon(receiver.connection.streams.close_if_retired)
         self.forwarder.dirty.add(receiver.connection.engine)
 
     def on_producer_update(self) -> None:

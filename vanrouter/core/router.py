@@ -39,7 +39,7 @@ SCRUB_INTERVAL_S = 5.0
 SCRUB_KEPT = 128
 SCRUB_AT_ONCE = 64
 """Idle streaming links of a connection: looked at so often, kept, and detached at least so many at a time, or half of
-what is too many. The C router detaches 10 in 30 s (router protocol, section 2.5); then memory would come back in hours."""
+what is too many. The C router detaches 10 in 30 s (router protocol, section 2.5): memory would come back in hours."""
 
 
 NO_RADIUS = 1 << 30
@@ -351,14 +351,14 @@ class Router:
 
     def scrub_later(self, connection: Connection) -> None:
         """Look in a while whether a connection keeps more idle streaming links than it should."""
-        if len(connection.idle_streams) <= SCRUB_KEPT and len(connection.idle_private_streams) <= SCRUB_KEPT:
+        if connection.streams.idle <= SCRUB_KEPT:
             return
         if connection not in self._scrubbing:
             self._scrubbing[connection] = self.reactor.call_later(SCRUB_INTERVAL_S, lambda: self._scrub(connection))
 
     def _scrub(self, connection: Connection) -> None:
         self._scrubbing.pop(connection, None)
-        if connection.can_retire:
-            connection.retire()
-        elif not connection.is_closed and connection.scrub(SCRUB_KEPT, SCRUB_AT_ONCE):
+        if connection.streams.can_retire:
+            connection.streams.retire()
+        elif not connection.is_closed and connection.streams.scrub(SCRUB_KEPT, SCRUB_AT_ONCE):
             self.scrub_later(connection)

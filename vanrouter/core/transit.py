@@ -192,10 +192,10 @@ def begin_routed(
         targets = multicast_targets(
             router, address, annotations, receiver.connection, is_anonymous=receiver.address is None
         )
-        if not targets.count:
+        senders = [stream_link(sender) for sender in targets.senders(content[start:])]
+        if not senders:
             forwarder.discard(receiver, pn, RELEASED, is_complete=is_complete)
             return
-        senders = [stream_link(sender) for sender in targets.senders(content[start:])]
         fanout = StreamFanout(forwarder, receiver, pn, senders, is_complete=is_complete)
         fanout.begin(content[start:], annotations, receiver.target_text)
         return
@@ -234,7 +234,7 @@ def stream_link(sender: Sender, *, owns_window: bool = False) -> Sender:
     """Return the link on which a stream for the destination of `sender` goes (section 2.5)."""
     connection = sender.connection
     if sender.kind is LinkKind.DATA or connection.offers_streaming_links:
-        return connection.trunk().acquire_stream_link(owns_window=owns_window)
+        return connection.trunk().streams.acquire(owns_window=owns_window)
     return sender
 
 

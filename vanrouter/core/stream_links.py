@@ -1,0 +1,146 @@
+"""The streaming links of a connection: taken from a pool, given back, and their memory with them.
+
+Layer: 3. Source: router protocol, section 2.5. A link carries one stream at a time. Idle links are kept for the next
+streams and detached by and by when they are many; a data connection that was large is replaced when it is idle.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from vanrouter.core.links import LinkKind, Sender
+from vanrouter.core.peer import Role
+from vanrouter.engine import proton
+
+if TYPE_CHECKING:
+    from vanrouter.core.connection import Connection
+
+RETIRED_LINKS = 512
+"""A data connection that had so many links attached at a time is replaced when it has no stream open."""
+
+IDLE_STREAM_LINKS = 128
+"""Streaming links kept for reuse on a connection; more are detached by and by (section 2.5)."""
+
+
+class StreamLinks:
+    """The streaming links that this router has attached on one connection, and those that stand idle."""
+
+    __slots__ = ("_connection", "_private", "_shared", "is_retiring", "most_links", "session")
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._shared: deque[Sender] = deque()
+        self._private: deque[Sender] = deque()
+        """Idle links in the common session, and those with a session of their own."""
+        self.session: Any = None
+        """The session of streams that bring a window of their own; begun with the first of them."""
+        self.most_links = 0
+        """Most links that were attached at a time: what the engine has memory for until the connection ends."""
+        self.is_retiring = False
+        """A data connection that takes no new streams and ends with the last one."""
+
+    @property
+    def idle(self) -> int:
+        """Idle links of the larger pool."""
+        return max(len(self._shared), len(self._private))
+
+    def note_link(self) -> None:
+        """A link of whatever kind was attached to the connection."""
+        links = len(self._connection.receivers) + len(self._connection.senders)
+        if links > self.most_links:
+            self.most_links = links
+
+    def clear(self) -> None:
+        """The connection is over."""
+        self._shared.clear()
+        self._private.clear()
+
+    def retire(self) -> None:
+        """Have this data connection end, so that the connector makes a fresh one (the connector's side).
+
+        The engine keeps the memory of as many links and deliveries as were ever open at a time. The end of our session
+        tells a vanrouter peer to begin no more streams here and to close when it has none open; so none is cut off.
+        """
+        self.leave_group()
+        session, self.session = self.session, None
+        if session is not None:
+            for sender in [found for found in self._connection.senders.values() if found.session == session]:
+                self._connection.end_sender(sender)
+            proton.session_close(session)
+            self._connection.loop.dirty.add(self._connection.engine)
+
+    def leave_group(self) -> None:
+        """Begin no more streams here."""
+        self.is_retiring = True
+        if self._connection.parent is not None and self._connection in self._connection.parent.trunks:
+            self._connection.parent.trunks.remove(self._connection)
+
+    @property
+    def can_retire(self) -> bool:
+        """It is worth replacing, and the peer understands how."""
+        return (
+            self._connection.role is Role.INTER_ROUTER_DATA
+            and self._connection.is_outbound
+            and not self.is_retiring
+            and self._connection.peer.is_vanrouter
+            and self.most_links >= RETIRED_LINKS
+            and self.session is not None
+            and not self._connection.outgoing
+            and not self._connection.incoming
+        )
+
+    def close_if_retired(self) -> None:
+        """End a retiring connection when its last stream has (the listener's side)."""
+        connection = self._connection
+        if self.is_retiring and not connection.is_outbound and not connection.outgoing and not connection.incoming:
+            connection.close()
+
+    def acquire(self, *, owns_window: bool) -> Sender:
+        """Return an idle streaming link, or a new one (section 2.5).
+
+        Args:
+            owns_window: the stream is always drained at its far end and may share a session; otherwise its link has a
+                session of its own, so that a reader that stops holds up nobody else.
+        """
+        pool = self._shared if owns_window else self._private
+        while pool:
+            sender = pool.popleft()
+            if not sender.closed:
+                return sender
+        if not owns_window:
+            session = self._connection.new_session()
+        else:
+            if self.session is None:
+                self.session = self._connection.new_session()
+            session = self.session
+        capability = "qd.router-data" if self._connection.role is Role.INTER_ROUTER else None
+        sender = self._connection.attacher.attach_sender(session, LinkKind.STREAM, None, capability)
+        sender.source_text = None if owns_window else ""
+        return sender
+
+    def release(self, sender: Sender) -> None:
+        """A stream has ended: its link can take the next one."""
+        if self.is_retiring:
+            self._connection.loop.call_soon(self.close_if_retired)
+        sender.update_ready()
+        if sender.closed:
+            return
+        pool = self._shared if sender.source_text is None else self._private
+        if len(pool) >= IDLE_STREAM_LINKS * 8 and not sender.unsettled:
+            self._connection.detach(sender)
+            return
+        pool.append(sender)
+        self._connection.router.scrub_later(self._connection)
+
+    def scrub(self, kept: int, at_once: int) -> bool:
+        """Detach up to `at_once` of the idle streaming links beyond `kept`; True while there are more."""
+        for pool in (self._shared, self._private):
+            too_many = max(0, len(pool) - kept)
+            for _ in range(min(max(at_once, too_many // 2), too_many)):
+                sender = pool.popleft()
+                if sender.unsettled:  # its last stream waits for its outcome
+                    pool.append(sender)
+                elif not sender.closed:
+                    self._connection.detach(sender)
+        return len(self._shared) > kept or len(self._private) > kept
