@@ -192,7 +192,7 @@ class AutoLinks:
         attachment.timer = reactor.call_later(delay, lambda: self._attach(attachment))
 
     def on_answered(self, link: Receiver | Sender) -> None:
-        """The container has answered an attach; where the answer names no address it refuses, or knows no auto-links."""
+        """The container has answered an attach; an answer without an address refuses, or knows no auto-links."""
         attachment = self._by_link.get(link)
         if attachment is None:
             return

@@ -229,14 +229,9 @@ class Forwarder(Sending):
             self.unroutable(receiver, pn, settled, address)
             return
         came_from = receiver.connection
-        # One destination is no choice. For a remote one the origin has to be asked when the message came from a router.
         destination: Destination | None = address.sole
-        if destination is None and annotations.ingress is None:
-            node = address.sole_node
-            if node is not None and node.connection is not None:
-                destination = node
         if destination is None:
-            destination = choose(address, annotations, came_from, self.router.is_valid_origin)
+            destination = self._choose(address, annotations, came_from)
         if destination is None:
             self.unroutable(receiver, pn, settled, address)
             return
@@ -276,6 +271,14 @@ class Forwarder(Sending):
         self.put(delivery, section, None, start, size)
         if settled:
             delivery_settle(pn)
+
+    def _choose(self, address: Address, annotations: Annotations, came_from: Connection) -> Destination | None:
+        """One remote destination is no choice, but the origin has to be asked when the message came from a router."""
+        if annotations.ingress is None:
+            node = address.sole_node
+            if node is not None and node.connection is not None:
+                return node
+        return choose(address, annotations, came_from, self.router.is_valid_origin)
 
     def count_outstanding(self, delivery: Delivery, address: Address, node: Node) -> None:
         """Note one more unsettled delivery of this address towards a neighbour (section 7.3)."""
