@@ -1,0 +1,220 @@
+"""The pump between a channel and the engine."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from typing import Any
+
+import pytest
+
+from tests.unit.engine.pumps import Pumps
+from vanrouter.engine import proton
+from vanrouter.engine.connection import CLOSE_GRACE_S
+
+
+class SlowChannel:
+    """A socket that takes a few octets at a time, or fails."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.room = 1 << 30
+        self.failure: int | None = None
+        self.sends = 0
+
+    def recv_into(self, buffer: bytearray, /) -> int:
+        if self.failure is not None:
+            raise OSError(self.failure, "failed")
+        return self.sock.recv_into(buffer)
+
+    def send(self, data: memoryview, /) -> int:
+        if self.failure is not None:
+            raise OSError(self.failure, "failed")
+        if not self.room:
+            raise BlockingIOError
+        count = self.sock.send(data[: self.room])
+        self.room -= count
+        self.sends += 1
+        return count
+
+    def fileno(self) -> int:
+        return self.sock.fileno()
+
+    def close(self) -> None:
+        self.sock.close()
+
+
+def test_both_open(pumps: Pumps) -> None:
+    pumps.start()
+    assert pumps.client.events == pumps.server.events == ["open"]
+    assert pumps.near.bytes_out == pumps.far.bytes_in > 0
+    assert pumps.far.bytes_out == pumps.near.bytes_in > 0
+
+
+def test_events_reach_the_handler(pumps: Pumps) -> None:
+    pumps.start()
+    session = proton.session_new(pumps.near.connection)
+    proton.session_open(session)
+    link = proton.sender_new(session, b"l")
+    proton.link_open(link)
+    pumps.reactor.dirty.add(pumps.near)
+    pumps.settle()
+    assert pumps.server.events == ["open", "session open", "link open"]
+    there = pumps.server.pointers[-1]
+    proton.session_open(pumps.server.pointers[-2])
+    proton.link_open(there)
+    proton.link_flow(there, 5)
+    pumps.reactor.dirty.add(pumps.far)
+    pumps.settle()
+    assert {"session open", "link open", "flow"} <= set(pumps.client.events)
+    assert proton.link_credit(link) == 5
+    start = proton.from_buffer("char[]", b"t")
+    proton.delivery_new(link, proton.new("pn_bytes_t*", {"size": 1, "start": start})[0])
+    proton.link_send(link, b"hello", 5)
+    proton.link_advance(link)
+    pumps.reactor.dirty.add(pumps.near)
+    pumps.settle()
+    assert "delivery" in pumps.server.events
+    proton.link_close(link)
+    proton.session_close(session)
+    pumps.reactor.dirty.add(pumps.near)
+    pumps.settle()
+    assert pumps.server.events[-2:] == ["link close True", "session close"]
+
+
+@pytest.mark.parametrize("condition", [None, ("amqp:internal-error", "why")])
+def test_close(pumps: Pumps, condition: tuple[str, str] | None) -> None:
+    pumps.start()
+    remote = proton.connection_remote_condition(pumps.far.connection)
+    pumps.near.close(condition)
+    pumps.near.close(("amqp:not-found", "only the first counts"))
+    while not pumps.server.events.count("close"):
+        pumps.reactor.run_once(0)
+        if pumps.far.connection is not None and pumps.server.events.count("close"):
+            break
+    del remote
+    pumps.settle()
+    assert len(pumps.client.lost) == len(pumps.server.lost) == 1
+    assert pumps.near.lost
+    assert pumps.near.transport is None
+    assert pumps.sockets[0].fileno() == -1
+
+
+def test_nobody_answers_the_close(pumps: Pumps) -> None:
+    pumps.start()
+    pumps.reactor.modify(pumps.far.fd, 0)
+    pumps.near.close()
+    pumps.settle()
+    assert not pumps.client.lost
+    pumps.advance(CLOSE_GRACE_S + 0.2)
+    assert pumps.client.lost == [None]
+
+
+def test_drop_is_once(pumps: Pumps) -> None:
+    pumps.start()
+    pumps.near.drop(("a", "b"))
+    pumps.near.drop(("c", "d"))
+    pumps.near.close()
+    assert pumps.client.lost == [("a", "b")]
+    pumps.settle()
+    assert pumps.server.lost == [("", "connection aborted")] or pumps.server.lost[0] is not None
+
+
+def test_a_crash_costs_the_connection(pumps: Pumps) -> None:
+    pumps.start()
+    pumps.near.on_crash()
+    assert pumps.client.lost == [("amqp:internal-error", "internal error")]
+
+
+def test_garbage_is_answered_and_ends_it(pumps: Pumps) -> None:
+    proton.connection_open(pumps.far.connection)
+    pumps.far.start()
+    pumps.sockets[0].send(b"GET / HTTP/1.1\r\n\r\n")
+    pumps.settle()
+    assert pumps.server.lost[0] is not None
+    assert pumps.server.lost[0][0] == "amqp:connection:framing-error"
+
+
+def test_an_oversized_frame(pumps: Pumps) -> None:
+    proton.transport_set_max_frame(pumps.far.transport, 1024)
+    proton.connection_open(pumps.far.connection)
+    pumps.far.start()
+    pumps.sockets[0].send(b"AMQP\x00\x01\x00\x00" + b"\x00\x10\x00\x00\x02\x00\x00\x00" + bytes(5000))
+    pumps.settle()
+    assert pumps.server.lost[0] is not None
+    assert pumps.server.lost[0][0] == "amqp:connection:framing-error"
+
+
+def with_channel(pumps: Pumps, monkeypatch: pytest.MonkeyPatch) -> SlowChannel:
+    channel = SlowChannel(pumps.sockets[0])
+    monkeypatch.setattr(pumps.near, "channel", channel, raising=True)
+    return channel
+
+
+def test_what_the_socket_refuses_is_kept(pumps: Pumps, monkeypatch: pytest.MonkeyPatch) -> None:
+    channel = with_channel(pumps, monkeypatch)
+    channel.room = 10
+    for engine in (pumps.near, pumps.far):
+        proton.connection_open(engine.connection)
+        engine.start()
+    for _ in range(5):
+        pumps.reactor.run_once(0)
+    assert pumps.near.blocked
+    assert pumps.near.bytes_out == 10
+    assert pumps.server.events == []
+    pumps.near.flush()  # nothing is asked of the engine meanwhile
+    assert pumps.near.bytes_out == 10
+    for _ in range(200):
+        channel.room += 7
+        pumps.reactor.run_once(0)
+    channel.room = 1 << 20
+    pumps.settle()
+    assert not pumps.near.blocked
+    assert pumps.server.events == ["open"]
+    assert pumps.client.events == ["open"]
+
+
+@pytest.mark.parametrize("number", [errno.ECONNRESET, errno.EPIPE])
+def test_a_socket_that_fails(pumps: Pumps, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    channel = with_channel(pumps, monkeypatch)
+    pumps.start()
+    channel.failure = number
+    proton.connection_close(pumps.far.connection)
+    pumps.reactor.dirty.add(pumps.far)
+    pumps.settle()
+    assert len(pumps.client.lost) == 1
+    condition = pumps.client.lost[0]
+    assert condition is not None
+
+
+def test_keep_alives_and_a_silent_peer(pumps: Pumps) -> None:
+    proton.transport_set_idle_timeout(pumps.far.transport, 4000)
+    pumps.start()
+    pumps.advance(20)
+    assert not pumps.server.lost  # the client's engine sends empty frames
+    before = pumps.far.bytes_in
+    pumps.advance(5)
+    assert pumps.far.bytes_in > before
+    pumps.reactor.modify(pumps.near.fd, 0)
+    if pumps.near._tick_timer is not None:
+        pumps.near._tick_timer.cancel()
+    pumps.advance(10)
+    assert pumps.server.lost[0] is not None
+    assert pumps.server.lost[0][0] == "amqp:resource-limit-exceeded"
+
+
+def test_a_handler_may_end_it_in_the_middle(pumps: Pumps, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Events behind the one that ended it are not handed out: what they point to may be gone."""
+
+    def session_open(_session: Any) -> None:
+        pumps.server.events.append("ends")
+        pumps.far.drop(None)
+
+    monkeypatch.setattr(pumps.server, "on_session_open", session_open)
+    pumps.start()
+    session = proton.session_new(pumps.near.connection)
+    proton.session_open(session)
+    proton.link_open(proton.sender_new(session, b"l"))
+    pumps.reactor.dirty.add(pumps.near)
+    pumps.settle()
+    assert pumps.server.events == ["open", "ends"]
