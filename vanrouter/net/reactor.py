@@ -182,8 +182,6 @@ class Reactor:
             self.busiest_turn_s = lasted
 
     def _time_to_wait(self) -> float:
-        if self.dirty or self._soon:  # put there outside of a turn, while everything is being built
-            return 0.0
         if self.dirty or self._soon:  # queued before the loop ran, or between two turns
             return 0.0
         timers = self._timers
