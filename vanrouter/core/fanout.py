@@ -333,6 +333,7 @@ class StreamFanout(Incoming):
         else:
             link_advance(copy.sender.pn)
             self._free_link(copy)
+            self.on_copy_update(copy, copy.pn)  # an outcome may have come before the end
 
     def _free_link(self, copy: Copy) -> None:
         if copy.sender.busy is copy:
@@ -357,7 +358,7 @@ class StreamFanout(Incoming):
     def on_copy_update(self, copy: Copy, pn: Any) -> None:
         """One consumer's side has said something."""
         state = delivery_remote_state(pn)
-        if delivery_settled(pn) or state in TERMINAL:
+        if delivery_settled(pn) or (state in TERMINAL and copy.sender.busy is not copy):
             delivery_settle(pn)
             self.forwarder.dirty.add(copy.sender.connection.engine)
             self.on_copy_lost(copy, state)
