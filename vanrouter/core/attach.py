@@ -176,6 +176,10 @@ class Attacher:
             # The engine does not tell a source without an address from none; none in an answer would be a refusal.
             proton.terminus_set_type(source, proton.TERMINUS_SOURCE)
         proton.terminus_copy(proton.link_target(pn), proton.link_remote_target(pn))
+        # What is not done is not in the answer: a client that needs it can tell.
+        proton.data_clear(proton.terminus_filter(source))
+        if proton.terminus_get_distribution_mode(source) == proton.DISTRIBUTION_COPY:
+            proton.terminus_set_distribution_mode(source, proton.DISTRIBUTION_MOVE)
 
     def _role_conflict(self, capabilities: frozenset[str]) -> tuple[str, str] | None:
         """Return why a link with these capabilities cannot be on this connection (section 1.7)."""
