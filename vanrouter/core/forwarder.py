@@ -439,7 +439,7 @@ class Forwarder(Sending):
         """There is nowhere to go (section 7.7)."""
         if settled:
             receiver.presettled += 1
-            self.count_dropped()
+            receiver.dropped_presettled += 1
             delivery_settle(pn)
             grant(receiver)
             return
@@ -509,17 +509,12 @@ class Forwarder(Sending):
     ) -> None:
         """Refuse a delivery; what is still to come of it is read and thrown away."""
         if delivery_settled(pn):
-            self.count_dropped()
+            receiver.dropped_presettled += 1
         refused = Discard(self, receiver, pn, state, error, is_complete=is_complete)
         if is_complete:
             refused.end()
         else:
             refused.more()
-
-    def count_dropped(self) -> None:
-        """A pre-settled delivery has nowhere to go."""
-        totals = self.router.totals
-        totals["dropped_presettled"] = totals.get("dropped_presettled", 0) + 1
 
     def refuse_oversize(self, receiver: Receiver, pn: Any) -> None:
         """A delivery in progress is longer than policy allows."""

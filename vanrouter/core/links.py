@@ -76,6 +76,7 @@ class Receiver:
         "delayed_10s",
         "deliveries",
         "drained",
+        "dropped_presettled",
         "flags",
         "granted",
         "id",
@@ -136,6 +137,8 @@ class Receiver:
         self.unsettled = 0
         self.deliveries = 0
         self.presettled = 0
+        self.dropped_presettled = 0
+        """Of these: there was nowhere to go."""
         self.accepted = 0
         self.rejected = 0
         self.released = 0

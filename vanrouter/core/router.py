@@ -46,7 +46,9 @@ NO_RADIUS = 1 << 30
 """Only interior routers know how far a message may have come (router protocol, section 4.4)."""
 
 
-COUNTED_IN = ("accepted", "rejected", "released", "modified", "presettled", "delayed_1s", "delayed_10s")
+COUNTED_IN = (
+    "accepted", "rejected", "released", "modified", "presettled", "delayed_1s", "delayed_10s", "dropped_presettled",
+)  # fmt: skip
 COUNTED_OUT = ("dropped_presettled",)
 """Counts of links that the router as a whole has as well, each delivery once."""
 

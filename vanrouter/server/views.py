@@ -281,7 +281,7 @@ def link_row(link: Receiver | Sender, now: float, stuck: int) -> dict[str, Any]:
         "operStatus": "up",
         "adminStatus": "enabled",
         "presettledCount": link.presettled,
-        "droppedPresettledCount": link.dropped_presettled if isinstance(link, Sender) else 0,
+        "droppedPresettledCount": link.dropped_presettled,
         "acceptedCount": link.accepted,
         "rejectedCount": link.rejected,
         "releasedCount": link.released,
