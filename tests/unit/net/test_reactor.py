@@ -183,7 +183,7 @@ def test_cancelled_timers(reactor: Reactor, clock: Clock) -> None:
 def test_one_timer_cancels_another_that_is_due(reactor: Reactor, clock: Clock) -> None:
     ran: list[str] = []
     timers: list[Timer] = []
-    reactor.call_later(1, lambda: timers[0].cancel())
+    reactor.call_later(1, lambda: [timer.cancel() for timer in timers])
     timers.append(reactor.call_later(1, lambda: ran.append("x")))
     clock.time += 1
     reactor.run_once(0)
