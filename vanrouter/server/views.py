@@ -108,7 +108,8 @@ class LiveViews:
     def _rows_connection(self) -> Iterator[Mapping[str, object]]:
         for connection in list(self._router.connections.values()):
             if isinstance(connection, Connection):
-                yield connection_row(connection, self._router.reactor.now)
+                if connection.is_opened:
+                    yield connection_row(connection, self._router.reactor.now)
             else:
                 yield connection.management_row()
 
