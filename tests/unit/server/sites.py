@@ -90,7 +90,7 @@ class Bench(World):
         for client in self.clients:
             client.drop()
         self.settle()
-        for entity in list(self.site.objects):
+        for entity in reversed(list(self.site.objects)):  # listenerAddress before its tcpListener
             self.site.delete(entity)
         self.settle()
         self.site.shut_down()
