@@ -342,4 +342,4 @@ class Peers(RuleBasedStateMachine):
 
 
 TestPeers = Peers.TestCase
-TestPeers.settings = settings(max_examples=1500, stateful_step_count=20, deadline=None)
+TestPeers.settings = settings(stateful_step_count=40)

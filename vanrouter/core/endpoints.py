@@ -322,6 +322,8 @@ class Outlet:
     def on_sender_lost(self, sent: bool) -> None:
         """The connection is gone."""
         producer = self._producer
+        if self.pn is not None and not self._is_finished:
+            proton.delivery_abort(self.pn)  # or the engine would end it, and what was sent would look whole
         self._is_finished = True
         self._forget()
         self.sender.busy = None

@@ -235,6 +235,8 @@ class Copy:
 
     def on_sender_lost(self, sent: bool) -> None:
         """The link is gone."""
+        if self.pn is not None and self.sender.busy is self:
+            proton.delivery_abort(self.pn)  # or the engine would end it, and what was sent would look whole
         self._fanout.on_copy_lost(self, MODIFIED if sent else RELEASED)
 
 

@@ -576,6 +576,8 @@ class Transit(Incoming):
 
     def on_sender_lost(self, sent: bool) -> None:
         """The link it goes out on is gone."""
+        if self.pn_out is not None and self.sender.busy is self:
+            proton.delivery_abort(self.pn_out)  # or the engine would end it, and what was sent would look whole
         self._forget_out()
         self._paused = False
         if not self.is_settled:

@@ -344,7 +344,7 @@ class Client:
     def on_link_open(self, link: Any) -> None:
         known = self.links.get(link)
         if known is not None:
-            known.is_answered = True
+            known.answered()
             return
         # The router attaches: a stream's link.
         if proton.link_is_receiver(link):
@@ -393,10 +393,18 @@ class _Link:
     def __init__(self, client: Client, pn: Any) -> None:
         self.client = client
         self.pn = pn
-        self.is_answered = False
+        self.address: str | None = None
+        """What the router's answer says; it outlives the link."""
         self.is_closed = False
         self.condition: tuple[str, str] | None = None
         client.links[pn] = self  # type: ignore[assignment]
+
+    @property
+    def _answer(self) -> Any:
+        raise NotImplementedError
+
+    def answered(self) -> None:
+        self.address = proton.text(proton.terminus_get_address(self._answer))
 
     def detach(self, *, closed: bool = True) -> None:
         if closed:
@@ -469,8 +477,8 @@ class Source(_Link):
         return int(proton.link_credit(self.pn))
 
     @property
-    def address(self) -> str | None:
-        return proton.text(proton.terminus_get_address(proton.link_remote_target(self.pn)))
+    def _answer(self) -> Any:
+        return proton.link_remote_target(self.pn)
 
     def send(self, content: bytes = b"", *, settled: bool = False) -> Sent:
         """Send a whole message; the turns are for the test to run."""
@@ -586,8 +594,8 @@ class Drain(_Link):
             self._open(address, capabilities, dynamic, proton.link_source(self.pn), settle)
 
     @property
-    def address(self) -> str | None:
-        return proton.text(proton.terminus_get_address(proton.link_remote_source(self.pn)))
+    def _answer(self) -> Any:
+        return proton.link_remote_source(self.pn)
 
     @property
     def contents(self) -> list[bytes]:
@@ -654,7 +662,7 @@ class Got:
                 if self.link.keeps_content:
                     self.content += proton._unpack(buffer, count)
                 continue
-            if count == 0:
+            if count not in (proton.EOS, proton.ABORTED):
                 return
             self.is_complete = True
             self.is_aborted = count == proton.ABORTED

@@ -480,3 +480,10 @@ def test_moved_streams_count_as_load(world: World) -> None:
     world.settle()
     assert busy.here.moved_streams == 0
     assert sent.state == ACCEPTED
+
+
+def test_a_consumer_that_detaches_in_the_middle_has_not_got_it(way: Way) -> None:
+    way.begin()
+    way.rx.detach()
+    way.rest()
+    assert way.rx.contents == []
