@@ -29,7 +29,7 @@ from vanrouter.core.stuck import StuckReport
 from vanrouter.core.table import AddressRule, Treatment
 from vanrouter.engine import trace
 from vanrouter.engine.security import TlsProfile
-from vanrouter.errors import ConfigError, ManagementError
+from vanrouter.errors import ConfigError, ManagementError, VanrouterError
 from vanrouter.mgmt import rules
 from vanrouter.mgmt.agent import Agent
 from vanrouter.mgmt.config import Configuration
@@ -57,7 +57,6 @@ TREATMENTS = {
     "unavailable": Treatment.UNAVAILABLE,
     "even": Treatment.EVEN,
 }
-STARTED_LAST = ("connector", "listener", "tcpListener", "tcpConnector", "listenerAddress")
 
 
 class Site:
@@ -156,6 +155,9 @@ class Site:
             logging.getLogger("vanrouter.engine.connection").error(
                 "Cannot listen on %s:%s: %s", entity.text("host"), entity.text("port"), error.strerror or error
             )
+        except VanrouterError:
+            self.objects.pop(entity, None)  # the agent takes it off the registry
+            raise
 
     def _bring_up(self, entity: Entity) -> None:
         handler = getattr(self, f"_up_{entity.type.short.replace('.', '_')}", None)
