@@ -150,7 +150,6 @@ class AmqpConnections:
         """Those whose OPEN has not come yet."""
         self.gate: Gate | None = None
         """Judges connections; None while there are no vhost rules."""
-        self.trace_frames = False
 
     def make(
         self, sock: Any, settings: AmqpSettings, domain: Any, *, is_server: bool, host: str, role: Role | None = None
@@ -308,7 +307,6 @@ class AmqpListener:
         self.settings = settings
         self._acceptor: Acceptor | None = None
         self._domain: Any = None
-        self.failure = ""
 
     def open(self) -> None:
         """Bind and listen.
