@@ -118,6 +118,9 @@ class Flow:
 
     direction = "in"
 
+    takes_early = True
+    """As the sink of a listener on the same router."""
+
     def __init__(self, service: Service, sock: socket.socket | None, remote: Any) -> None:
         self.service = service
         self.shared: Shared = service.shared

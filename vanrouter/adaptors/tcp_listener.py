@@ -42,6 +42,8 @@ class Discard:
 
     __slots__ = ()
 
+    takes_early = True
+
     def push(self, data: memoryview | bytes) -> bool:
         """Throw away."""
         return True
@@ -59,7 +61,7 @@ DISCARD = Discard()
 class ListenerFlow(Flow):
     """A client's connection. Its own stream goes to the service; the server's comes to an address of its own."""
 
-    __slots__ = ("address", "alpn", "head", "is_ended", "reply", "retries")
+    __slots__ = ("address", "alpn", "head", "holds_early", "is_ended", "reply", "retries")
 
     service: ListenerService
 
@@ -77,10 +79,17 @@ class ListenerFlow(Flow):
         self.retries = RETRIES
         self.early = bytearray()
         self.limit = EARLY_BYTES
-        self.out = shared.router.open_stream(address, self.head, LISTENER_FLAGS, self)
-        if not self.read_done:
+        self.holds_early = False
+        self.out = out = shared.router.open_stream(address, self.head, LISTENER_FLAGS, self)
+        if self.read_done:
+            return
+        if out.takes_early:
             self.read()
             self.resume()
+        elif self.peer is None:
+            self.limit = 0
+            self.limited = True
+            self.pause()
 
     def read_early(self) -> None:
         early = self.early
@@ -118,7 +127,13 @@ class ListenerFlow(Flow):
             self.drop()
             return DISCARD
         self.peer = producer
-        self.early = None
+        early, self.early = self.early, None
+        if self.holds_early and self.out is not None:
+            self.holds_early = False
+            self.out.push(bytes(early))
+            if self.is_ended:
+                out, self.out = self.out, None
+                out.finish()
         self.set_peer_kind(head.is_vanrouter)
         self.limited = False
         self.resume()
@@ -154,6 +169,9 @@ class ListenerFlow(Flow):
         self.blocked = False
         early = bytes(self.early or b"")  # a server on this router answers before the next line returns
         self.out = out = self.shared.router.open_stream(self.address, self.head, LISTENER_FLAGS, self)
+        if early and not out.takes_early and self.early is not None:
+            self.holds_early = True
+            return
         if early:
             out.push(early)
         if self.is_ended:

@@ -117,6 +117,8 @@ class NoSink:
 
     __slots__ = ()
 
+    takes_early = True
+
     def push(self, data: memoryview | bytes) -> bool:
         """Throw them away."""
         return True
@@ -132,6 +134,8 @@ class LocalSink:
     """Counts a stream between two services of this process for as long as it is open."""
 
     __slots__ = ("_service", "_sink")
+
+    takes_early = True
 
     def __init__(self, service: LocalService, head: StreamHead, producer: Producer) -> None:
         self._service: LocalService | None = service
@@ -194,6 +198,7 @@ class Outlet:
         "_pushed",
         "pn",
         "sender",
+        "takes_early",
     )
 
     def __init__(self, forwarder: Forwarder, sender: Sender, producer: Producer, moved_from: Sender | None) -> None:
@@ -205,6 +210,7 @@ class Outlet:
         self._producer: Producer | None = producer
         self._is_paused = False
         self._is_finished = False
+        self.takes_early = False
         self._address: Address | None = None
         self._hop: Connection | None = None
         self._moved_from = moved_from

@@ -170,6 +170,7 @@ class Router:
         outlet = Outlet(self.forwarder, link, producer, moved_from)
         if isinstance(destination, Node):
             outlet.hold_outstanding(address)
+            outlet.takes_early = destination.is_neighbour and link.connection.peer.is_vanrouter
         section = link.connection.section(annotations, None) if link.carries_annotations else b""
         outlet.push(section + head)
         return outlet

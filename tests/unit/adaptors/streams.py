@@ -45,6 +45,8 @@ class FakeWatch:
 
 
 class NoSink:
+    takes_early = True
+
     def push(self, data: memoryview | bytes) -> bool:
         return True
 

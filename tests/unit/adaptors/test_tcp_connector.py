@@ -32,6 +32,8 @@ class Client:
         self.producer = producer
         return self
 
+    takes_early = True
+
     def push(self, data: memoryview | bytes) -> bool:
         self.octets += bytes(data)
         return True

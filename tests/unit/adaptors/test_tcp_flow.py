@@ -32,6 +32,8 @@ class FarEnd:
         self.events: list[str] = []
         self.is_open = True
 
+    takes_early = True
+
     def push(self, data: memoryview | bytes) -> bool:
         self.taken += len(data)
         return self.is_open
