@@ -183,7 +183,7 @@ class AddressRules:
 
     @staticmethod
     def _normal(pattern: str) -> str:
-        return "/".join(_SEPARATORS.split(pattern.strip("./")))
+        return "/".join(filter(None, _SEPARATORS.split(pattern)))
 
     def add(self, rule: AddressRule) -> None:
         """Add a rule; one of the same pattern is replaced."""
@@ -211,29 +211,36 @@ class AddressRules:
         if path not in self._matches:
             if len(self._matches) >= _MAX_CACHED_MATCHES:
                 self._matches.clear()
-            self._matches[path] = self._find(self._tree, _SEPARATORS.split(path), 0)
+            self._matches[path] = self._find(self._tree, _SEPARATORS.split(path), 0, set())
         return self._matches[path]
 
-    def _find(self, node: dict[str, Any], tokens: list[str], at: int) -> AddressRule | None:
+    def _find(
+        self, node: dict[str, Any], tokens: list[str], at: int, failed: set[tuple[int, int]]
+    ) -> AddressRule | None:
+        """`failed`: where a `#` was tried in vain; without it a few of them make the search exponential."""
         if at == len(tokens):
             rule = node.get("")
             if rule is None and "#" in node:
-                rule = self._find(node["#"], tokens, at)
+                rule = self._find(node["#"], tokens, at, failed)
             return rule if isinstance(rule, AddressRule) else None
         token = tokens[at]
         if token and token in node:
-            found = self._find(node[token], tokens, at + 1)
+            found = self._find(node[token], tokens, at + 1, failed)
             if found is not None:
                 return found
         if "*" in node:
-            found = self._find(node["*"], tokens, at + 1)
+            found = self._find(node["*"], tokens, at + 1, failed)
             if found is not None:
                 return found
         if "#" in node:
+            following = node["#"]
             for skipped in range(at, len(tokens) + 1):
-                found = self._find(node["#"], tokens, skipped)
+                if (id(following), skipped) in failed:
+                    break  # and so did all after it
+                found = self._find(following, tokens, skipped, failed)
                 if found is not None:
                     return found
+                failed.add((id(following), skipped))
         return None
 
 

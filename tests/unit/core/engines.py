@@ -273,9 +273,9 @@ class Client:
 
     # What a test does with it.
 
-    def session(self) -> Any:
+    def session(self, window_bytes: int = 1 << 20) -> Any:
         session = proton.session_new(self.engine.connection)
-        proton.session_set_incoming_capacity(session, 1 << 20)
+        proton.session_set_incoming_capacity(session, window_bytes)
         proton.session_open(session)
         self.sessions.append(session)
         self.touch()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.core.engines import ACCEPTED, RELEASED, World, message
+from tests.unit.core.engines import ACCEPTED, RELEASED, World
 from vanrouter.core.peer import Role
 from vanrouter.engine import proton
 
@@ -199,49 +199,3 @@ def test_a_trunk_is_taken_in_turn(world: World) -> None:
         assert {control.trunk() for _ in range(2)} == set(data)
     else:
         assert control.trunk() is control
-
-
-def test_stream_links_are_scrubbed(world: World) -> None:
-    near, far = world.chain("A", "B")
-    rx = world.client(far).receiver("a", credit=1000, auto=ACCEPTED)
-    client = world.client(near)
-    links = [client.sender("a", capabilities=STREAMING) for _ in range(140)]
-    world.until(lambda: links[0].credit)
-    halves = [link.begin() for link in links]
-    for half in halves:
-        half.write(message(body="x" * 100))
-    world.settle()
-    connection = next(found for found in near.amqp_connections.values() if found.is_router)
-    assert len(connection.senders) == 11 + 140
-    sessions = len(connection.sessions)
-    for half in halves:
-        half.end()
-    world.settle()
-    assert len(rx.contents) == 140
-    world.advance(100)
-    kept = len(connection.senders) - 11
-    assert kept <= 128
-    assert len(connection.sessions) <= sessions - (140 - kept)
-    world.check()
-    # An idle link whose last stream waits for its outcome stays.
-    rx.auto = None
-    halves = [link.begin() for link in links]
-    for half in halves:
-        half.write(message(body="x" * 100))
-    world.settle()
-    for half in halves:
-        half.end()
-    world.settle()
-    world.advance(100)
-    assert len(connection.senders) == 11 + 140
-    assert not any(half.is_settled for half in halves)
-    rx.auto = ACCEPTED
-    for got in rx.got[140:]:
-        got.accept()
-    world.settle()
-    assert all(half.state == ACCEPTED for half in halves)
-    half = links[0].begin()
-    half.write(message(body="x"))
-    half.end()
-    world.settle()
-    assert half.state == ACCEPTED

@@ -1,0 +1,102 @@
+"""The pool of streaming links (router protocol, section 2.5)."""
+
+from __future__ import annotations
+
+from tests.unit.core.ends import Answers, Service
+from tests.unit.core.engines import ACCEPTED, MODIFIED, World, message
+from vanrouter.core.stream import STREAM_FLAGS
+from vanrouter.engine import proton
+from vanrouter.engine.messages import encode_stream_head
+
+STREAMING = ("qd.streaming-deliveries",)
+
+
+def test_stream_links_are_scrubbed(world: World) -> None:
+    near, far = world.chain("A", "B")
+    rx = world.client(far).receiver("a", credit=1000, auto=ACCEPTED)
+    client = world.client(near)
+    links = [client.sender("a", capabilities=STREAMING) for _ in range(140)]
+    world.until(lambda: links[0].credit)
+    halves = [link.begin() for link in links]
+    for half in halves:
+        half.write(message(body="x" * 100))
+    world.settle()
+    connection = next(found for found in near.amqp_connections.values() if found.is_router)
+    assert len(connection.senders) == 11 + 140
+    sessions = len(connection.sessions)
+    for half in halves:
+        half.end()
+    world.settle()
+    assert len(rx.contents) == 140
+    world.advance(100)
+    kept = len(connection.senders) - 11
+    assert kept <= 128
+    assert len(connection.sessions) <= sessions - (140 - kept)
+    world.check()
+    # An idle link whose last stream waits for its outcome stays.
+    rx.auto = None
+    halves = [link.begin() for link in links]
+    for half in halves:
+        half.write(message(body="x" * 100))
+    world.settle()
+    for half in halves:
+        half.end()
+    world.settle()
+    world.advance(100)
+    assert len(connection.senders) == 11 + 140
+    assert not any(half.is_settled for half in halves)
+    rx.auto = ACCEPTED
+    for got in rx.got[140:]:
+        got.accept()
+    world.settle()
+    assert all(half.state == ACCEPTED for half in halves)
+    half = links[0].begin()
+    half.write(message(body="x"))
+    half.end()
+    world.settle()
+    assert half.state == ACCEPTED
+
+
+def test_a_peer_that_ends_the_common_session(world: World) -> None:
+    """Streams go on in a new one."""
+    near, far = world.chain("A", "B")
+    service = Service()
+    subscription = far.subscribe_stream("svc", service)
+    world.advance(5)
+    head = encode_stream_head("svc", None, None)
+    for number in range(3):
+        answers = Answers()
+        sink = near.open_stream("svc", head, STREAM_FLAGS, answers)
+        sink.push(b"x")
+        world.settle()
+        assert service.streams[number].content == b"x"
+        connection = next(found for found in far.amqp_connections.values() if found.is_router)
+        stream = next(link for link in connection.receivers.values() if link.unsettled)
+        proton.session_close(stream.session)
+        connection.loop.dirty.add(connection.engine)
+        world.settle()
+        assert answers.outcomes == [(MODIFIED, True)]
+        sink.finish(settled=True)
+        world.settle()
+        world.check()
+    subscription.cancel()
+
+
+def test_links_are_used_in_the_order_they_became_idle(world: World) -> None:
+    near, far = world.chain("A", "B")
+    service = Service()
+    subscription = far.subscribe_stream("svc", service)
+    world.advance(5)
+    connection = next(found for found in near.amqp_connections.values() if found.is_router)
+    head = encode_stream_head("svc", None, None)
+    for _ in range(20):
+        sinks = [near.open_stream("svc", head, STREAM_FLAGS, Answers()) for _ in range(3)]
+        world.settle()
+        for sink in sinks:
+            sink.finish(settled=True)
+        world.settle()
+    assert len(connection.senders) == 11 + 3
+    assert len({link.session for link in connection.senders.values()}) == 11 + 1
+    assert len(service.streams) == 60
+    world.check()
+    subscription.cancel()
