@@ -121,8 +121,8 @@ class ControlHost:
             proton.delivery_update(pn, 0x24)
         delivery_settle(pn)
         router.forwarder.grant(receiver)
-        if len(annotations.trace) > router.radius + 1 and address.key[0] != "L":
-            return
+        if router.own in annotations.trace:
+            return  # it has come round; the radius rule is not asked: with unequal costs a right way may be longer
         key = address.key
         if key[0] == "R":
             self._send_towards(key[1:], content[annotations.length :], annotations)
@@ -135,12 +135,13 @@ class ControlHost:
             logger.warning("[C%d] Control message refused: %s", receiver.connection.id, error.description)
             return
         opcode = message.application_properties.get("opcode")
-        commands = self.plane.on_message(
-            opcode if isinstance(opcode, str) else "", message.body, receiver.connection.id, self._loop.now
-        )
-        if key[0] == "T" and self.plane.should_forward(
-            str(opcode), message.body, len(annotations.trace), self._loop.now
-        ):
+        name = opcode if isinstance(opcode, str) else ""
+        now = self._loop.now
+        # A copy of a flooded message that tells nothing new is neither taken in nor passed on: copies would multiply.
+        if key[0] == "T" and not self.plane.should_forward(name, message.body, len(annotations.trace), now):
+            return
+        commands = self.plane.on_message(name, message.body, receiver.connection.id, now)
+        if key[0] == "T":
             self._spread(address, content[annotations.length :], annotations, receiver.connection)
         self._execute(commands)
 

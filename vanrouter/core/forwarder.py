@@ -205,7 +205,7 @@ class Forwarder(Sending):
         if receiver.kind is LinkKind.CONTROL or self.router.is_control_key(address.key):
             self.router.control.on_delivery(receiver, pn, bytes(VIEW[:size]), annotations, address)
             return
-        if len(annotations.trace) > self.router.radius + 1:
+        if len(annotations.trace) > self.router.radius + 1 and not self.router.is_plausible(annotations):
             self.unroutable(receiver, pn, settled, address)
             return
         address.deliveries_ingress += 1

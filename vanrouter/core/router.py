@@ -25,7 +25,7 @@ from vanrouter.core.stream import RELEASED, Producer, Sink, StreamConsumer, pars
 from vanrouter.core.table import Address, AddressTable, Node, Treatment, Watch
 from vanrouter.core.transit import stream_link
 from vanrouter.core.treatment import choose
-from vanrouter.engine.annotations import originated
+from vanrouter.engine.annotations import Annotations, originated
 from vanrouter.engine.values import NEED_MORE
 from vanrouter.ids import random_suffix
 from vanrouter.net.memory import Trimmer
@@ -238,6 +238,11 @@ class Router:
     def is_valid_origin(self, router_id: str, ingress: str | None) -> bool:
         """Tell whether a message of that ingress may go on towards that router (router protocol, section 6.3)."""
         return self.control.plane.is_valid_origin(router_id, ingress)
+
+    def is_plausible(self, annotations: Annotations) -> bool:
+        """Tell whether a message may have passed that many routers although the radius says no (section 4.4)."""
+        ingress = annotations.ingress
+        return ingress is not None and self.control.plane.is_plausible_trace(ingress, len(annotations.trace))
 
     def knows(self, ingress: str) -> bool:
         """Tell whether an ingress names another router that is known."""

@@ -154,7 +154,8 @@ class Pending:
             address = forwarder.router.address_for(to)
             if not receiver.carries_annotations and forwarder.router.is_unavailable(address, to):
                 raise PeerError(*UNAVAILABLE)
-            if len(annotations.trace) > forwarder.router.radius + 1:
+            router = forwarder.router
+            if len(annotations.trace) > router.radius + 1 and not router.is_plausible(annotations):
                 address = None
         begin_routed(forwarder, receiver, self._pn, content, annotations, start, address, None, is_complete=is_complete)
         return True
