@@ -141,7 +141,8 @@ class AmqpConnections:
         self.max_connections = 65535
         self.max_handshakes = 4096
         self.refused = 0
-        """Connections refused by one of these limits."""
+        self.handshakes_refused = 0
+        """Connections refused by these limits."""
         self.processed = 0
         """Connections that came to a listener."""
         self.accepted: set[Connection] = set()
@@ -359,7 +360,10 @@ class AmqpListener:
         count = len(connections.accepted)
         connections.processed += 1
         if count >= connections.max_connections or len(connections.opening) >= connections.max_handshakes:
-            connections.refused += 1
+            if count >= connections.max_connections:
+                connections.refused += 1
+            else:
+                connections.handshakes_refused += 1
             policy_logger.info("DENY Connection '%s' based on global connection count. nConnections= %d", host, count)
             sock.close()
             return

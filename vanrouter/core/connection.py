@@ -235,6 +235,7 @@ class Connection:
         is_denied = self.policy is not None and self.policy.denies_session(len(self.sessions))
         if is_denied or len(self.sessions) >= self.router.max_sessions:
             reason = SESSION_DENIED if is_denied else TOO_MANY_SESSIONS
+            self.router.sessions_refused += 1
             proton.set_condition(proton.session_condition(session), *reason)
             proton.session_open(session)
             proton.session_close(session)

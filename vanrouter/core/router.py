@@ -94,6 +94,7 @@ class Router:
         self.max_sessions = 32768
         self.max_links = 100_000
         self.links_refused = 0
+        self.sessions_refused = 0
         self.radius = 0 if self.is_interior else NO_RADIUS
         self.nodes: dict[str, Node] = {}
         self.connections: dict[int, Any] = {}

@@ -72,8 +72,8 @@ class Sink(Protocol):
     """The end that octets go to."""
 
     takes_early: bool
-    """The consumer is known to take octets before it has answered. A C router's connector forgets now and then to pass an
-    answer on that comes at once: 12 of 1,500 answers to early octets stayed in it until the flow ended."""
+    """The consumer is known to take octets before it has answered. A C router's connector now and then keeps an
+    answer that comes at once: 12 of 1,500 answers to early octets stayed in it until the flow ended."""
 
     def push(self, data: memoryview | bytes) -> bool:
         """Take all of `data` during this call; False: push no more until `Producer.writable()`."""

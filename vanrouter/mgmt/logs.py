@@ -45,6 +45,7 @@ MODULE_OF_LOGGER: dict[str, str] = {
     "vanrouter.protocol": "PROTOCOL",
     "vanrouter.router": "ROUTER",
     "vanrouter.routing": "ROUTER",
+    "vanrouter.routing.complaints": "ROUTER_LS",
     "vanrouter.routing.control": "ROUTER_LS",
     "vanrouter.routing.linkstate": "ROUTER_LS",
     "vanrouter.routing.mobile": "ROUTER_MA",

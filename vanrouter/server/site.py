@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -86,13 +87,26 @@ class Site:
         """Replaced by that of the policy entity."""
         self.requester: Connection | None = None
         """Connection that the management request in progress came on."""
-        self.tcp = Shared(self.router, tenant=self.router.space.tenant_id)
+        buffered = entity.get("maxBufferedBytes") or quarter_of_memory()
+        self.tcp = Shared(self.router, int(str(buffered)), tenant=self.router.space.tenant_id)
+        self._set_limits(entity)
         self.objects: dict[Entity, Any] = {}
         """The live object of each entity that has one."""
         self.views = LiveViews(self)
         self.agent = Agent(self.registry, self.views, self)
         self.management = ManagementNode(self)
         self._is_shutting_down = False
+
+    def _set_limits(self, router: Mapping[str, object]) -> None:
+        """Take over the bounds of the router entity; 0 leaves the built-in ones (extensions, limits)."""
+        for name, owner, attribute in (
+            ("maxHandshakes", self.amqp, "max_handshakes"),
+            ("maxSessionsPerConnection", self.router, "max_sessions"),
+            ("maxLinksPerConnection", self.router, "max_links"),
+        ):
+            value = router.get(name)
+            if isinstance(value, int) and value > 0:
+                setattr(owner, attribute, value)
 
     # Start and end.
 
@@ -324,7 +338,9 @@ class Site:
         )
 
     def _up_policy(self, entity: Entity) -> None:
-        self.amqp.max_connections = entity.number("maxConnections")
+        own = self.router_attributes.get("maxConnections")
+        limits = [limit for limit in (entity.number("maxConnections"), own) if isinstance(limit, int)]
+        self.amqp.max_connections = min(limits[:1] + [limit for limit in limits[1:] if limit > 0])
         self.gate = PolicyGate(entity.attributes)
         if self.gate.is_on:
             self.amqp.gate = self.gate
@@ -484,6 +500,11 @@ def _trace(connection: Connection, *, is_on: bool) -> None:
         trace.start(connection.engine.transport, connection.id)
     else:
         trace.stop(connection.engine.transport)
+
+
+def quarter_of_memory() -> int:
+    """Return a quarter of the machine's memory in octets."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
 
 
 def type_title(short: str) -> str:

@@ -202,6 +202,12 @@ class LiveViews:
             "memoryUsage": size,
             "residentMemoryUsage": resident,
             "connectionCounters": kinds,
+            "connectionsRefused": self._site.amqp.refused,
+            "handshakesRefused": self._site.amqp.handshakes_refused,
+            "sessionsRefused": router.sessions_refused,
+            "linksRefused": router.links_refused,
+            "flowsEndedForMemory": self._site.tcp.ended_for_memory,
+            "bufferedBytes": self._site.tcp.buffered,
         }
 
 

@@ -140,7 +140,7 @@ def test_more_handshakes_than_allowed(bench: Bench) -> None:
     bench.far_connections.max_handshakes = 1
     bench.dial(listener)
     assert bench.dial(listener).recv(8) == b""
-    assert bench.far_connections.refused == 1
+    assert bench.far_connections.handshakes_refused == 1
     assert len(bench.far_connections.opening) == 1
 
 
