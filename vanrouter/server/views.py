@@ -165,12 +165,6 @@ class LiveViews:
         table = router.table
         addresses = table.addresses.values()
         size, resident = memory()
-        kinds = {"tcp": 0, "amqp": 0, "http1": 0, "http2": 0}
-        for connection in router.connections.values():
-            if not isinstance(connection, Connection):
-                kinds["tcp"] += not getattr(connection, "is_protected", False)
-            elif connection.role in (Role.NORMAL, Role.ROUTE_CONTAINER):
-                kinds["amqp"] += 1
         yield {
             "identity": "1",
             "id": router.router_id,
@@ -201,11 +195,27 @@ class LiveViews:
             "uptimeSeconds": int(now - self._site.started_at),
             "memoryUsage": size,
             "residentMemoryUsage": resident,
-            "connectionCounters": kinds,
+            "connectionCounters": self._service_connections(),
+            **self._refused(),
+        }
+
+    def _service_connections(self) -> dict[str, int]:
+        """Count the connections of clients and services by protocol."""
+        kinds = {"tcp": 0, "amqp": 0, "http1": 0, "http2": 0}
+        for connection in self._router.connections.values():
+            if not isinstance(connection, Connection):
+                kinds["tcp"] += not getattr(connection, "is_protected", False)
+            elif connection.role in (Role.NORMAL, Role.ROUTE_CONTAINER):
+                kinds["amqp"] += 1
+        return kinds
+
+    def _refused(self) -> dict[str, int]:
+        """Return what the router's own limits have refused (extensions)."""
+        return {
             "connectionsRefused": self._site.amqp.refused,
             "handshakesRefused": self._site.amqp.handshakes_refused,
-            "sessionsRefused": router.sessions_refused,
-            "linksRefused": router.links_refused,
+            "sessionsRefused": self._router.sessions_refused,
+            "linksRefused": self._router.links_refused,
             "flowsEndedForMemory": self._site.tcp.ended_for_memory,
             "bufferedBytes": self._site.tcp.buffered,
         }
