@@ -18,7 +18,7 @@ from tests.system.services import echo_once, echo_server, run
 ROOT = Path(__file__).parents[2]
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 BUILD_TIMEOUT_S = 1500.0
-MIRROR = os.environ.get("DEBIAN_MIRROR", "http://deb.debian.org/debian")
+MIRROR = [mirror] if (mirror := os.environ.get("DEBIAN_MIRROR")) else []
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(2 * BUILD_TIMEOUT_S)]
 
@@ -41,7 +41,7 @@ def image(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     # debootstrap refuses a folder on a file system mounted nodev; /var/tmp is where builders work, too.
     base = tmp_path_factory.mktemp("base") / release
     made = subprocess.run(
-        ["debootstrap", "--variant=minbase", release, base, MIRROR],
+        ["debootstrap", "--variant=minbase", release, base, *MIRROR],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

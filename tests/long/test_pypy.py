@@ -41,7 +41,7 @@ def debian() -> Iterator[str]:
     try:
         base = Path(buildah("mount", working))
         made = subprocess.run(
-            ["debootstrap", "--variant=minbase", "trixie", base, MIRROR],
+            ["debootstrap", "--variant=minbase", "trixie", base, *MIRROR],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
