@@ -5,11 +5,12 @@ Layer: 4. Source: TCP over AMQP, sections 3 and 4; management, section on effect
 
 from __future__ import annotations
 
-from vanrouter.adaptors.tcp_config import ConnectorConfig, ListenerConfig, TlsFiles
+from vanrouter.adaptors.tcp_config import ConnectorConfig, ListenerConfig
 from vanrouter.adaptors.tcp_connector import ConnectorService
 from vanrouter.adaptors.tcp_listener import ListenerAddress, ListenerService
 from vanrouter.adaptors.tcp_shared import DEFAULT_MAX_BUFFERED_BYTES, Service, Shared, StreamRouter
 from vanrouter.errors import ConfigError
+from vanrouter.net.tls import TlsFiles
 
 __all__ = ["ConnectorConfig", "ListenerConfig", "TcpAdaptor", "TlsFiles"]
 

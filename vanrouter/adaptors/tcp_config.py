@@ -10,21 +10,11 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from vanrouter.errors import ConfigError
+from vanrouter.net.tls import TlsFiles
 
 CLOSE, REFUSE = "close", "refuse"
 """Values of `whenUnreachable`."""
 STRATEGIES = ("none", "priority", "weighted")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TlsFiles:
-    """An sslProfile as raw TLS endpoints use it (section 8)."""
-
-    ca_file: str | None = None
-    cert_file: str | None = None
-    key_file: str | None = None
-    password: str | None = None
-    ciphers: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from vanrouter.adaptors.tcp_flow import Flow
 from vanrouter.adaptors.tcp_health import Health
 from vanrouter.adaptors.tcp_listener import DISCARD
 from vanrouter.adaptors.tcp_shared import Cancellable, Service, Shared, plain_row
-from vanrouter.adaptors.tcp_tls import TlsFlow, connector_context
+from vanrouter.adaptors.tcp_tls import TlsFlow
 from vanrouter.core.stream import (
     ACCEPTED,
     MODIFIED,
@@ -30,6 +30,7 @@ from vanrouter.core.stream import (
 from vanrouter.engine.messages import STREAM_CONTENT_TYPE, STREAM_VERSION, encode_stream_head
 from vanrouter.net.dial import Address, Connecting, Resolver, begin_connect
 from vanrouter.net.reactor import IN, OUT
+from vanrouter.net.tls import connector_context
 
 logger = logging.getLogger(__name__)
 

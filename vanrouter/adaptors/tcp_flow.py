@@ -21,9 +21,9 @@ import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from vanrouter.adaptors.tcp_wheel import Timed, Wheel
 from vanrouter.core.stream import ACCEPTED, MODIFIED, Producer, Sink
 from vanrouter.net.reactor import ERROR, IN, OUT
+from vanrouter.net.wheel import Timed, Wheel
 
 if TYPE_CHECKING:
     from vanrouter.adaptors.tcp_shared import Service, Shared

@@ -16,12 +16,13 @@ from typing import Any
 from vanrouter.adaptors.tcp_config import REFUSE, ListenerConfig
 from vanrouter.adaptors.tcp_flow import _BUFFER, _VIEW, EARLY_BYTES, RESET, Flow, host_and_port
 from vanrouter.adaptors.tcp_shared import RETRIES, Cancellable, ReplyAddress, Service, Shared
-from vanrouter.adaptors.tcp_tls import TlsFlow, listener_context
+from vanrouter.adaptors.tcp_tls import TlsFlow
 from vanrouter.core.stream import REJECTED, RELEASED, RESEND_RELEASED, STREAM_FLAGS, Producer, Sink, StreamHead
 from vanrouter.engine.messages import STREAM_CONTENT_TYPE, STREAM_VERSION, encode_stream_head
 from vanrouter.errors import ConfigError
 from vanrouter.net.dial import Address, literal_addresses, resolve
 from vanrouter.net.reactor import IN
+from vanrouter.net.tls import listener_context
 
 logger = logging.getLogger(__name__)
 socket_logger = logging.getLogger("vanrouter.net.listener")

@@ -9,11 +9,11 @@ import logging
 from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol
 
-from vanrouter.adaptors.tcp_wheel import Wheel
 from vanrouter.core.stream import Producer, Sink, StreamConsumer
 from vanrouter.ids import random_suffix
 from vanrouter.net.memory import Trimmer
 from vanrouter.net.reactor import Reactor
+from vanrouter.net.wheel import Wheel
 
 if TYPE_CHECKING:
     from collections.abc import Callable

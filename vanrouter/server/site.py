@@ -17,7 +17,7 @@ from typing import Any
 from vanrouter import __version__
 from vanrouter.adaptors.amqp import AmqpConnections, AmqpListener, AmqpSettings
 from vanrouter.adaptors.amqp_connector import AmqpConnector
-from vanrouter.adaptors.tcp_config import ConnectorConfig, ListenerConfig, TlsFiles
+from vanrouter.adaptors.tcp_config import ConnectorConfig, ListenerConfig
 from vanrouter.adaptors.tcp_connector import ConnectorService
 from vanrouter.adaptors.tcp_listener import ListenerService
 from vanrouter.adaptors.tcp_shared import Shared
@@ -41,6 +41,7 @@ from vanrouter.mgmt.policy import PolicyError
 from vanrouter.mgmt.rules import address_pattern
 from vanrouter.mgmt.secrets import Secret, resolve
 from vanrouter.net.reactor import Reactor
+from vanrouter.net.tls import TlsFiles
 from vanrouter.net.tunnel import Proxy
 from vanrouter.routing.commands import ControlSettings
 from vanrouter.server.management import ManagementNode

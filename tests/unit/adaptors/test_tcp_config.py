@@ -1,7 +1,8 @@
 import pytest
 
-from vanrouter.adaptors.tcp_config import ConnectorConfig, ListenerConfig, TlsFiles
+from vanrouter.adaptors.tcp_config import ConnectorConfig, ListenerConfig
 from vanrouter.errors import ConfigError
+from vanrouter.net.tls import TlsFiles
 
 
 def test_a_listener_from_its_attributes() -> None:

@@ -10,9 +10,7 @@ import pytest
 from tests.system.pki import Credentials, Pki
 from tests.unit.adaptors.services import Site
 from tests.unit.adaptors.streams import Loop, accepted, receive_all, receive_exactly, reset
-from vanrouter.adaptors.tcp_config import TlsFiles
-from vanrouter.adaptors.tcp_tls import connector_context, listener_context
-from vanrouter.errors import ConfigError
+from vanrouter.net.tls import TlsFiles
 
 MEBIBYTE = 1 << 20
 
@@ -342,16 +340,3 @@ def test_a_reset_is_seen_with_much_to_write(loop: Loop, good: Credentials) -> No
     with pytest.raises(ConnectionResetError):
         receive_all(server)
     site.wait_until_empty()
-
-
-def test_profiles_are_checked(good: Credentials, tmp_path: Path) -> None:
-    for make in (
-        lambda: listener_context(TlsFiles(), False),
-        lambda: listener_context(files(good, ca_file=None), True),
-        lambda: listener_context(files(good, cert_file=str(tmp_path / "none")), False),
-        lambda: listener_context(files(good, ciphers="no such cipher"), False),
-        lambda: connector_context(TlsFiles(), True, None),
-        lambda: connector_context(TlsFiles(ca_file=str(good.key)), True, None),
-    ):
-        with pytest.raises(ConfigError, match="sslProfile"):
-            make()

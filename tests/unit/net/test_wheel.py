@@ -1,5 +1,5 @@
-from vanrouter.adaptors.tcp_wheel import TICK_S, Timed, Wheel
 from vanrouter.net.reactor import Reactor
+from vanrouter.net.wheel import TICK_S, Timed, Wheel
 
 
 class Entry:

@@ -1,0 +1,73 @@
+import socket
+import ssl
+from pathlib import Path
+
+import pytest
+
+from tests.system.pki import Credentials, Pki
+from vanrouter.errors import ConfigError
+from vanrouter.net.tls import Tls, TlsFiles, connector_context, listener_context
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Credentials:
+    return Pki(tmp_path_factory.mktemp("pki")).issue("good")
+
+
+def files(credentials: Credentials, **more: str | None) -> TlsFiles:
+    return TlsFiles(
+        **{
+            "ca_file": str(credentials.ca),
+            "cert_file": str(credentials.cert),
+            "key_file": str(credentials.key),
+            **more,
+        }  # type: ignore[arg-type]
+    )
+
+
+def test_profiles_are_checked(good: Credentials, tmp_path: Path) -> None:
+    for make in (
+        lambda: listener_context(TlsFiles(), False),
+        lambda: listener_context(files(good, ca_file=None), True),
+        lambda: listener_context(files(good, cert_file=str(tmp_path / "none")), False),
+        lambda: listener_context(files(good, ciphers="no such cipher"), False),
+        lambda: connector_context(TlsFiles(), True, None),
+        lambda: connector_context(TlsFiles(ca_file=str(good.key)), True, None),
+    ):
+        with pytest.raises(ConfigError, match="sslProfile"):
+            make()
+
+
+@pytest.mark.parametrize(("offered", "chosen"), [("h2", "h2"), ("http/1.1", "http/1.1"), (None, None)])
+def test_octets_and_protocol_between_two_sessions(good: Credentials, offered: str | None, chosen: str | None) -> None:
+    left, right = socket.socketpair()
+    for sock in (left, right):
+        sock.setblocking(False)
+    server = Tls(left, listener_context(files(good), False, ["h2", "http/1.1"]), None)
+    client = Tls(right, connector_context(files(good), False, offered), "localhost")
+    is_done = [False, False]
+    while not all(is_done):
+        is_done = [done or end.do_handshake() for done, end in zip(is_done, (client, server), strict=True)]
+    assert server.session.selected_alpn_protocol() == chosen
+    assert client.send(b"hello") == 5
+    buffer = bytearray(10)
+    assert server.recv_into(buffer) == 5
+    assert buffer[:5] == b"hello"
+    with pytest.raises(BlockingIOError):
+        server.recv_into(buffer)
+    assert client.close_output()
+    right.close()
+    assert server.recv_into(buffer) == 0
+    assert server.has_ended
+    left.close()
+
+
+def test_what_is_no_tls_fails(good: Credentials) -> None:
+    left, right = socket.socketpair()
+    left.setblocking(False)
+    server = Tls(left, listener_context(files(good), False), None)
+    right.send(b"GET / HTTP/1.1\r\n\r\n")
+    with pytest.raises(ssl.SSLError):
+        server.do_handshake()
+    left.close()
+    right.close()
