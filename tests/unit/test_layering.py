@@ -100,8 +100,9 @@ def allowance(room: str) -> tuple[str, ...]:
 
 
 def protocol_of(room: str) -> str:
-    """Return what an adaptor speaks: modules of one protocol (`tcp`, `tcp_listener`) may know each other."""
-    return room.split(".")[1].split("_", maxsplit=1)[0]
+    """Return what an adaptor speaks: modules of one protocol (`tcp`, `tcp_listener`; `http`, `http1_server`) may know
+    each other."""
+    return room.split(".")[1].split("_", maxsplit=1)[0].rstrip("0123456789")
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
