@@ -57,13 +57,13 @@ class Network:
             ("connector", {"name": f"to-{listener}", "host": host, "port": port, "role": role, **more})
         )
 
-    def service(self, name: str, at: str, port: int) -> None:
-        """Describe a TCP service."""
-        self._sections[at].append(tcp_connector(name, port))
+    def service(self, name: str, at: str, port: int, **more: object) -> None:
+        """Describe a TCP service; `more`: attributes of its connector."""
+        self._sections[at].append(tcp_connector(name, port, **more))  # type: ignore[arg-type]  # not its address
 
-    def clients(self, name: str, at: str) -> None:
-        """Describe where clients reach a service."""
-        self._sections[at].append(tcp_listener(f"to-{name}", name))
+    def clients(self, name: str, at: str, **more: object) -> None:
+        """Describe where clients reach a service; `more`: attributes of the listener."""
+        self._sections[at].append(tcp_listener(f"to-{name}", name, **more))  # type: ignore[arg-type]  # the same
 
     def __getitem__(self, name: str) -> Router:
         return self._running[name]

@@ -98,12 +98,12 @@ class ControlHost:
         self._execute(self.plane.on_cost_changed(connection.id, connection.cost, self._loop.now))
 
     def on_local_change(self, address: Address) -> None:
-        """An address has got its first, or lost its last, destination here."""
+        """An address has got its first, or lost its last, destination here, or their weight has changed."""
         if address.key[0] not in "MHN":
             return
         if address.has_local_destination:
             hint = min(int(address.treatment), 3)
-            commands = self.plane.on_address_added(address.key, hint, self._loop.now, address.mesh_id)
+            commands = self.plane.on_address_added(address.key, hint, self._loop.now, address.mesh_id, address.weight)
         else:
             commands = self.plane.on_address_removed(address.key, self._loop.now)
         self._execute(commands)
@@ -252,7 +252,8 @@ class ControlHost:
         if node is None:
             node = router.nodes[command.router_id] = Node(command.router_id)
         self._bound.setdefault(command.router_id, set()).add(command.key)
-        address = router.table.ensure(command.key, command.hint)
+        address = router.table.ensure(command.key, command.hint, is_weighted=command.weight is not None)
+        router.table.set_remote_weight(address, command.router_id, command.weight)
         if address.remote_meshes is not None or command.mesh_id is not None:
             self._note_mesh(address, command.router_id, command.mesh_id)
         router.table.bind_remote(address, node)

@@ -46,10 +46,11 @@ class StreamService:
 class MessageService:
     """A taker of whole messages at an address."""
 
-    __slots__ = ("_take", "capacity", "is_stream", "open_count")
+    __slots__ = ("_take", "capacity", "is_stream", "open_count", "weight")
 
     def __init__(self, take: MessageTaker) -> None:
         self._take = take
+        self.weight = 1
         self.is_stream = False
         self.open_count = 0
         self.capacity = STREAM_CAPACITY

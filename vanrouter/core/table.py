@@ -12,8 +12,11 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
+from vanrouter.routing.messages import MAX_WEIGHT
+
 if TYPE_CHECKING:
     from vanrouter.core.connection import Connection
+    from vanrouter.core.even import Schedule
     from vanrouter.core.links import Receiver, Sender
     from vanrouter.core.stream import Producer, Sink, StreamHead
     from vanrouter.engine.annotations import Annotations
@@ -29,6 +32,10 @@ class Treatment(IntEnum):
     UNAVAILABLE = 4
     EVEN = 5
     """An addition (extensions): fewest deliveries in proportion to weight; reads as balanced elsewhere."""
+
+
+NO_WEIGHTS: dict[str, int] = {}
+"""Of the addresses that have none, which is nearly all."""
 
 
 class Node:
@@ -53,6 +60,8 @@ class LocalService(Protocol):
     open_count: int
     """Deliveries in progress, for balancing."""
     capacity: int
+    weight: int
+    """Share of new deliveries where the distribution is `even` (extensions)."""
 
     def on_stream(self, head: StreamHead, producer: Producer) -> Sink:
         """A stream begins."""
@@ -101,14 +110,17 @@ class Address:
         "priority",
         "producers",
         "remote_meshes",
+        "remote_weights",
         "remotes",
         "rotation",
+        "schedules",
         "services",
         "sole",
         "sole_node",
         "tracked",
         "treatment",
         "watches",
+        "weight",
     )
 
     def __init__(self, key: str, treatment: Treatment, priority: int | None) -> None:
@@ -127,6 +139,12 @@ class Address:
         """Routers all of whose consumers are in one edge mesh, and that mesh (section 5.6)."""
         self.mesh_id: str | None = None
         """Edge mesh that all consumers here are in."""
+        self.remote_weights: dict[str, int] = NO_WEIGHTS
+        """Weights of routers that have told one (extensions); all others have 1."""
+        self.weight: int | None = None
+        """Weight of the destinations here, as announced."""
+        self.schedules: dict[str | None, Schedule] | None = None
+        """Turns of the distribution `even`, by ingress router."""
         self.producers: dict[Receiver, None] = {}
         self.watches: list[Watch] = []
         self.rotation = 0
@@ -163,6 +181,17 @@ class AddressRule:
     pattern: str
     treatment: Treatment
     priority: int | None = None
+
+
+def local_weight(address: Address) -> int | None:
+    """Return the weight of the destinations here as other routers are told it.
+
+    None where it has no meaning: then changes of the number of consumers are no news for the network.
+    """
+    services = address.services
+    if address.treatment != Treatment.EVEN and all(service.weight == 1 for service in services):
+        return None
+    return min(len(address.consumers) + sum(service.weight for service in services), MAX_WEIGHT) or None
 
 
 _SEPARATORS = re.compile(r"[./]")
@@ -248,7 +277,7 @@ class AddressTable:
     """All addresses that somebody here or elsewhere has to do with."""
 
     def __init__(self, default: Treatment, on_local_change: Callable[[Address], object]) -> None:
-        """`on_local_change` is told when an address begins or ceases to have a local destination."""
+        """`on_local_change` is told when what other routers know of an address's local destinations has changed."""
         self.addresses: dict[str, Address] = {}
         self.rules = AddressRules(default)
         self.gone_ingress = 0
@@ -265,11 +294,20 @@ class AddressTable:
         """Return the address of that key, if it exists."""
         return self.addresses.get(key)
 
-    def ensure(self, key: str, hint: int | None = None) -> Address:
-        """Return the address of that key, made if need be. `hint` is the treatment that another router announced."""
+    def ensure(self, key: str, hint: int | None = None, *, is_weighted: bool = False) -> Address:
+        """Return the address of that key, made if need be.
+
+        Args:
+            key: class character and rest.
+            hint: the treatment that another router announced.
+            is_weighted: it announced a weight as well, which has a meaning for `even` alone: `even` reads as balanced
+                in the hint, and the weight says what was meant.
+        """
         address = self.addresses.get(key)
         if address is None:
             treatment, priority = self.treatment_of(key, hint)
+            if is_weighted and treatment == hint == Treatment.BALANCED and self.rules.match(key[1:]) is None:
+                treatment = Treatment.EVEN
             address = self.addresses[key] = Address(key, treatment, priority)
         return address
 
@@ -307,9 +345,12 @@ class AddressTable:
         is_one_remote = len(address.remotes) == 1 and not address.consumers and not address.services
         address.sole_node = next(iter(address.remotes.values())) if is_one_remote else None
         is_local = address.has_local_destination
+        weight = local_weight(address)
+        is_changed = was_local != is_local or weight != address.weight
+        address.weight = weight
         if self.on_change is not None:
             self.on_change(address)
-        if was_local != is_local and not address.is_internal:
+        if is_changed and not address.is_internal:
             self._on_local_change(address)
         is_reachable = address.is_reachable
         if was_reachable != is_reachable:
@@ -354,8 +395,22 @@ class AddressTable:
             address.remotes[node.router_id] = node
             self.changed(address, *before)
 
+    def set_remote_weight(self, address: Address, router_id: str, weight: int | None) -> None:
+        """Another router has told the weight of its consumers; None: it has told none."""
+        if address.remote_weights.get(router_id) == weight:
+            return
+        if address.remote_weights is NO_WEIGHTS:
+            address.remote_weights = {}
+        if weight is None:
+            del address.remote_weights[router_id]
+        else:
+            address.remote_weights[router_id] = weight
+        address.generation += 1
+
     def unbind_remote(self, address: Address, router_id: str) -> None:
         """It has none any more."""
+        if address.remote_weights:
+            address.remote_weights.pop(router_id, None)
         if router_id in address.remotes:
             before = address.is_reachable, address.has_local_destination
             del address.remotes[router_id]

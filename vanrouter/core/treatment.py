@@ -1,13 +1,15 @@
-"""The choice of a destination for one delivery: closest and balanced (router protocol, sections 7.2 and 7.3).
+"""The choice of a destination for one delivery: closest and balanced (router protocol, sections 7.2 and 7.3), and even.
 
-Layer: 3. Nothing is changed here but the rotation among equals.
+Layer: 3. Nothing is changed here but the rotation among equals and, for `even` (extensions), whose turn is next.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from heapq import heappop, heappush, heapreplace
 from typing import TYPE_CHECKING, Any
 
+from vanrouter.core.even import Turn, schedule_of
 from vanrouter.core.links import Sender
 from vanrouter.core.table import Address, LocalService, Node, Treatment
 from vanrouter.engine.annotations import Annotations
@@ -70,6 +72,8 @@ def choose(
     """
     if address.treatment == Treatment.CLOSEST:
         return _closest(address, annotations, came_from, is_valid_origin, tried)
+    if address.treatment == Treatment.EVEN:
+        return _even(address, annotations, came_from, is_valid_origin, tried)
     return _balanced(address, annotations, came_from, is_valid_origin, tried)
 
 
@@ -165,3 +169,49 @@ def _balanced(
             if rank < best_rank:
                 best, best_rank = node, rank
     return best
+
+
+def _even(
+    address: Address,
+    annotations: Annotations,
+    came_from: Connection | None,
+    is_valid_origin: IsValidOrigin,
+    tried: Collection[object],
+) -> Destination | None:
+    """Whose turn it is. Consumers without credit let others go first; of several without, the first one gets it."""
+    ingress = annotations.ingress
+    turns = schedule_of(address, ingress).turns
+    passed: list[Turn] = []
+    found: Destination | None = None
+    waiting: int | None = None
+    now = 0
+    while turns:
+        turn = turns[0]
+        when, number, step, destination = turn
+        if type(destination) is Node:
+            is_open = (
+                destination.connection is not None
+                and destination.connection not in tried
+                and (ingress is None or is_valid_origin(destination.router_id, ingress))
+            )
+        else:
+            is_open = destination not in tried
+            if is_open and isinstance(destination, Sender):
+                if is_echo(destination, came_from, annotations.mesh):
+                    is_open = False
+                elif destination.credit <= 0:
+                    waiting = len(passed) if waiting is None else waiting
+                    is_open = False
+        if is_open:
+            heapreplace(turns, (when + step, number, step, destination))
+            found, now = destination, when
+            break
+        passed.append(heappop(turns))
+    if found is None and waiting is not None:
+        when, number, step, destination = passed[waiting]
+        passed[waiting] = (when + step, number, step, destination)
+        found, now = destination, when
+    for when, number, step, destination in passed:
+        # Who could not be served for long does not get all of what comes then: one turn is made up for.
+        heappush(turns, (max(when, now - step), number, step, destination))
+    return found

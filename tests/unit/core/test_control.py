@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.unit.core.ends import Service
 from tests.unit.core.engines import ACCEPTED, World, message
 from vanrouter.core.control import C_MAX_ROUTERS
 from vanrouter.core.peer import Role
@@ -53,3 +54,19 @@ def test_addresses_come_and_go_with_their_routers(world: World) -> None:
             connection.engine.drop(None)
     world.until(lambda: not first.table.addresses["Ma"].is_reachable)
     world.until(lambda: "C" not in first.nodes)
+
+
+def test_weights_reach_the_others(world: World) -> None:
+    first, _, third = world.chain("A", "B", "C")
+    light = third.subscribe_stream("svc", Service(), weight=1)
+    heavy = third.subscribe_stream("svc", Service(), weight=8)
+
+    def known() -> dict[str, int]:
+        address = first.table.get("Msvc")
+        return {} if address is None else dict(address.remote_weights)
+
+    world.until(lambda: known() == {"C": 9})
+    light.cancel()
+    world.until(lambda: known() == {"C": 8})
+    heavy.cancel()
+    world.until(lambda: first.table.get("Msvc") is None)

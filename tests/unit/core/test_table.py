@@ -115,6 +115,62 @@ def test_local_destinations_are_announced(table: AddressTable, changes: list[tup
     assert table.get("Ma") is None
 
 
+class Weighted:
+    """A service of this process."""
+
+    def __init__(self, weight: int) -> None:
+        self.weight = weight
+
+
+def test_a_changed_weight_is_announced(table: AddressTable, changes: list[tuple[str, bool]]) -> None:
+    address = table.ensure("Ma")
+    light, heavy = Weighted(1), Weighted(9)
+    seen = []
+    table.add_service(address, light)  # type: ignore[arg-type]  # has what the table looks at
+    seen.append(address.weight)
+    table.add_service(address, heavy)  # type: ignore[arg-type]
+    seen.append(address.weight)
+    table.remove_service(address, heavy)  # type: ignore[arg-type]
+    seen.append(address.weight)
+    assert seen == [None, 10, None]
+    assert changes == [("Ma", True)] * 3
+
+
+def test_numbers_of_consumers_are_news_for_even_alone(table: AddressTable, changes: list[tuple[str, bool]]) -> None:
+    for key in ("Ma", "Mb"):
+        address = table.ensure(key)
+        address.treatment = Treatment.EVEN if key == "Mb" else Treatment.BALANCED
+        for _ in range(3):
+            table.add_consumer(address, consumer())
+    assert changes == [("Ma", True), ("Mb", True), ("Mb", True), ("Mb", True)]
+
+
+def test_weights_of_other_routers(table: AddressTable) -> None:
+    address, other = table.ensure("Ma"), table.ensure("Mb")
+    table.set_remote_weight(address, "B", 9)
+    table.bind_remote(address, Node("B"))
+    before = address.generation
+    table.set_remote_weight(address, "B", 9)
+    assert address.generation == before
+    table.set_remote_weight(address, "B", 8)
+    assert address.generation > before
+    assert (address.remote_weights, other.remote_weights) == ({"B": 8}, {})
+    table.set_remote_weight(address, "B", None)
+    assert address.remote_weights == {}
+    table.set_remote_weight(address, "B", 2)
+    table.unbind_remote(address, "B")
+    assert address.remote_weights == {}
+
+
+def test_a_weight_says_that_even_was_meant(table: AddressTable) -> None:
+    balanced, closest = int(Treatment.BALANCED), int(Treatment.CLOSEST)
+    assert table.ensure("Ma", balanced).treatment == Treatment.BALANCED
+    assert table.ensure("Mb", balanced, is_weighted=True).treatment == Treatment.EVEN
+    assert table.ensure("Mc", closest, is_weighted=True).treatment == Treatment.CLOSEST
+    table.rules.add(AddressRule(pattern="d", treatment=Treatment.BALANCED))
+    assert table.ensure("Md", balanced, is_weighted=True).treatment == Treatment.BALANCED
+
+
 def test_internal_addresses_are_not(table: AddressTable, changes: list[tuple[str, bool]]) -> None:
     address = table.ensure("Ma")
     address.is_internal = True

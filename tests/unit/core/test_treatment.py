@@ -1,7 +1,8 @@
-"""Closest and balanced (router protocol, sections 7.2 and 7.3)."""
+"""Closest, balanced (router protocol, sections 7.2 and 7.3) and even (extensions)."""
 
 from __future__ import annotations
 
+from collections import Counter
 from types import SimpleNamespace
 from typing import Any
 
@@ -42,8 +43,18 @@ def node(name: str, cost: int = 1, outstanding: int = 0, address: Address | None
     return made
 
 
-def service(open_count: int = 0) -> Any:
-    return SimpleNamespace(open_count=open_count, capacity=250, is_stream=True)
+class Inside:
+    """A service of this process."""
+
+    def __init__(self, open_count: int = 0, weight: int = 1) -> None:
+        self.open_count = open_count
+        self.weight = weight
+        self.capacity = 250
+        self.is_stream = True
+
+
+def service(open_count: int = 0, weight: int = 1) -> Any:
+    return Inside(open_count, weight)
 
 
 def anywhere(_router_id: str, _ingress: str | None) -> bool:
@@ -152,6 +163,62 @@ def test_what_is_full_comes_last(balanced: Address) -> None:
     assert chosen(balanced) is far
     far.connection.outstanding[balanced] = HOP_CAPACITY
     assert chosen(balanced) is full  # all are full: the least loaded all the same
+
+
+@pytest.fixture
+def even() -> Address:
+    return Address("Ma", Treatment.EVEN, None)
+
+
+def ready(**options: Any) -> Sender:
+    made = sender(**options)
+    made.credit = 250
+    return made
+
+
+def test_even_follows_the_weights_wherever_they_are(even: Address) -> None:
+    inside, link, far = service(weight=3), ready(), node("B", cost=9)
+    even.services, even.consumers, even.remotes = [inside], [link], {"B": far}
+    even.remote_weights = {"B": 6}
+    assert Counter(chosen(even) for _ in range(1000)) == {inside: 300, link: 100, far: 600}
+
+
+def test_even_counts_what_was_given_not_what_is_open(even: Address) -> None:
+    busy, idle = ready(load=200), ready()
+    even.consumers = [busy, idle]
+    assert Counter(chosen(even) for _ in range(100)) == {busy: 50, idle: 50}
+
+
+def test_even_passes_over_who_has_no_credit(even: Address) -> None:
+    slow, quick = ready(), ready()
+    even.consumers = [slow, quick]
+    slow.credit = 0
+    assert {chosen(even) for _ in range(100)} == {quick}
+    slow.credit = 250
+    assert Counter(chosen(even) for _ in range(100))[slow] <= 52  # nearly nothing is made up for
+    slow.credit = quick.credit = 0
+    assert Counter(chosen(even) for _ in range(100)) == {slow: 50, quick: 50}
+
+
+def test_even_leaves_out_what_must_not_be_taken(even: Address) -> None:
+    link, near, far = ready(), node("B"), node("C")
+    even.consumers, even.remotes = [link], {"B": near, "C": far}
+    for _ in range(10):
+        assert chosen(even, tried={link, near.connection}) is far
+    link.excluded = True
+    far.connection = None
+    assert {chosen(even) for _ in range(10)} == {near}
+    annotations = Annotations(0, None, "0/X", ("0/X",))
+    assert choose(even, annotations, None, lambda _router, _ingress: False) is None
+    assert chosen(even) is near
+
+
+def test_even_shares_out_each_ingress_apart(even: Address) -> None:
+    even.remotes = {"B": node("B"), "C": node("C")}
+    only_b = Annotations(0, None, "0/X", ("0/X",))
+    for _ in range(100):
+        assert choose(even, only_b, None, lambda router, _ingress: router == "B") is even.remotes["B"]
+    assert Counter(chosen(even).router_id for _ in range(100)) == {"B": 50, "C": 50}
 
 
 def test_echoes() -> None:
