@@ -9,6 +9,7 @@ from vanrouter.adaptors.tcp_config import ConnectorConfig, ListenerConfig
 from vanrouter.adaptors.tcp_connector import ConnectorService
 from vanrouter.adaptors.tcp_listener import ListenerAddress, ListenerService
 from vanrouter.adaptors.tcp_shared import DEFAULT_MAX_BUFFERED_BYTES, Service, Shared, StreamRouter
+from vanrouter.core.flows import FlowRecorder
 from vanrouter.errors import ConfigError
 from vanrouter.net.tls import TlsFiles
 
@@ -23,6 +24,7 @@ class TcpAdaptor:
         tenant: `network.tenantId`; stands in front of the addresses of streams (section 5.4). Watches and subscriptions
             get addresses without it: the core adds it.
         max_buffered_bytes: octets kept for sockets that take no more, of all flows (`router.maxBufferedBytes`).
+        recorder: told of services and flows; None: nobody.
     """
 
     def __init__(
@@ -31,8 +33,9 @@ class TcpAdaptor:
         *,
         tenant: str | None = None,
         max_buffered_bytes: int = DEFAULT_MAX_BUFFERED_BYTES,
+        recorder: FlowRecorder | None = None,
     ) -> None:
-        self.shared = Shared(router, max_buffered_bytes, tenant)
+        self.shared = Shared(router, max_buffered_bytes, tenant, recorder)
         self.listeners: dict[str, ListenerService] = {}
         self.connectors: dict[str, ConnectorService] = {}
         self._retired: list[Service] = []

@@ -81,6 +81,8 @@ class ConnectorConfig:
     health_check_interval_s: float = 5
     healthy_threshold: int = 1
     unhealthy_threshold: int = 3
+    process: str = ""
+    """Identity of the record of the process that serves (`processId`)."""
 
     @classmethod
     def from_attributes(cls, attributes: Mapping[str, Any], tls: TlsFiles | None = None) -> Self:
@@ -107,4 +109,5 @@ class ConnectorConfig:
             health_check_interval_s=attributes.get("healthCheckIntervalSeconds") or 5,
             healthy_threshold=attributes.get("healthyThreshold") or 1,
             unhealthy_threshold=attributes.get("unhealthyThreshold") or 3,
+            process=attributes.get("processId") or "",
         )

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import socket
 from typing import Any
 
 from vanrouter.adaptors.tcp_config import ConnectorConfig
-from vanrouter.adaptors.tcp_flow import Flow
+from vanrouter.adaptors.tcp_flow import Flow, host_of
 from vanrouter.adaptors.tcp_health import Health
 from vanrouter.adaptors.tcp_listener import DISCARD
 from vanrouter.adaptors.tcp_shared import Cancellable, Service, Shared, plain_row
 from vanrouter.adaptors.tcp_tls import TlsFlow
+from vanrouter.core.flows import COUNTERPART, CounterpartRecord, ServiceKind, ServiceRecord
 from vanrouter.core.stream import (
     ACCEPTED,
     MODIFIED,
@@ -54,6 +56,8 @@ class ConnectorFlow(Flow):
             self.report_at = 1  # routers on the way keep the stream for another try until they see a report
         self.backlog = bytearray()
         self.connecting: Connecting | None = None
+        recorder = self.shared.recorder
+        self.record = recorder.begin_counterpart(head.correlation_id, service.record, self, head.trace)
 
     # --- before there is a socket -------------------------------------------------------------------------------------
 
@@ -81,6 +85,8 @@ class ConnectorFlow(Flow):
         if self.peer is None:
             return
         if isinstance(result, Exception):
+            if self.record is not None:
+                self.record.error = str(result)
             self.service.on_unresolvable(result)
             self.give_up(MODIFIED)
         else:
@@ -93,6 +99,8 @@ class ConnectorFlow(Flow):
         if error == errno.ECONNRESET:  # a server that had taken the connection already: it lives, and has had its try
             self.give_up(MODIFIED)
             return
+        if self.record is not None:
+            self.record.error = os.strerror(error)
         self.service.health.flow_refused(error)
         self.give_up(RELEASED if self.is_resent else MODIFIED)
 
@@ -107,6 +115,9 @@ class ConnectorFlow(Flow):
         self.release_backlog()
         self.settle_output(state)
         self.service.waiting.discard(self)
+        record, self.record = self.record, None
+        if record is not None:
+            self.shared.recorder.end(record)
 
     def on_connected(self, sock: socket.socket) -> None:
         """The server has taken the connection: tell the client's side at once, then write what has come."""
@@ -118,6 +129,10 @@ class ConnectorFlow(Flow):
         service.health.flow_connected()
         self.take_socket(sock)
         service.on_flow_opened(self)
+        if isinstance(self.record, CounterpartRecord):
+            name = sock.getsockname()
+            self.record.proxy_host, self.record.proxy_port = host_of(name), str(name[1])
+            self.shared.recorder.changed(self.record, COUNTERPART)
         self.out = self.shared.router.open_stream(self.reply_to, encode_stream_head(self.reply_to, None, None),
                                                   STREAM_FLAGS, self)  # fmt: skip
         self.start_io()
@@ -127,6 +142,8 @@ class ConnectorFlow(Flow):
         if self.sock is None:
             return
         self.watch(IN)
+        if self.record is not None:
+            self.tell_next()
         self.start_idle_clock()
         if self.backlog:
             self.drain()
@@ -213,6 +230,9 @@ class ConnectorService(Service):
         )
         self.config = config
         self.connections_opened = 1
+        self.record = ServiceRecord(
+            ServiceKind.CONNECTOR, config.name, "tcp", config.host, config.port, config.address, config.process
+        )
         self.waiting: set[ConnectorFlow] = set()
         """Flows without a connection yet."""
         self.resolver = Resolver(shared.reactor, config.host, config.port)
@@ -228,6 +248,7 @@ class ConnectorService(Service):
         router = self.shared.router
         self._row = EgressRow(self, router.next_connection_id())
         router.connections[self._row.id] = self._row
+        self.shared.recorder.begin_service(self.record)
         self.announce()
         self.health.start()
 
@@ -312,4 +333,5 @@ class ConnectorService(Service):
         self.withdraw()
         row, self._row = self._row, None
         if row is not None:
+            self.shared.recorder.end_service(self.record)
             self.shared.router.connections.pop(row.id, None)

@@ -27,6 +27,7 @@ from vanrouter.net.wheel import Timed, Wheel
 
 if TYPE_CHECKING:
     from vanrouter.adaptors.tcp_shared import Service, Shared
+    from vanrouter.core.flows import CounterpartRecord, FlowRecord
 
 BUFFER_BYTES = 128 * 1024
 """One read of one flow in one turn at most."""
@@ -65,12 +66,16 @@ def _discard(data: memoryview | bytes | bytearray) -> int:
     return len(data)
 
 
+def host_of(address: Any) -> str:
+    """Return the host of a socket address, IPv4 in IPv6 as IPv4."""
+    return str(address[0]).removeprefix("::ffff:")
+
+
 def host_and_port(address: Any) -> str:
     """Return the text form of a socket address, IPv4 in IPv6 as IPv4."""
     if not isinstance(address, tuple) or len(address) < 2:
         return ""
-    host, port = address[0], address[1]
-    host = host.removeprefix("::ffff:")
+    host, port = host_of(address), address[1]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
@@ -103,6 +108,7 @@ class Flow:
         "probe_time",
         "quickest_s",
         "read_done",
+        "record",
         "recv_into",
         "remote",
         "report_at",
@@ -129,6 +135,7 @@ class Flow:
         self.opened_at = self.shared.reactor.now
         self.sock: socket.socket | None = None
         self.fd = -1
+        self.record: FlowRecord | CounterpartRecord | None = None
         self.recv_into: Callable[..., int] = _discard
         self.send: Callable[[memoryview | bytes | bytearray], int] = _discard
         self.mask = 0
@@ -532,6 +539,40 @@ class Flow:
     def on_timeout(self) -> None:
         """The half-close limit or the time to linger is over."""
         self.drop()
+
+    # --- records of observability -------------------------------------------------------------------------------------
+
+    def tell_next(self) -> None:
+        """Have the next octets of each direction told to the recorder, once: other reads and writes pay nothing."""
+        if self.sock is None:
+            return
+        if not self.read_done:
+            self.recv_into = self.read_told
+        if not self.output_done:
+            self.send = self.write_told
+
+    def socket_calls(self) -> tuple[Callable[..., int], Callable[[memoryview | bytes | bytearray], int]]:
+        """Return what reads and what writes."""
+        assert self.sock is not None
+        return self.sock.recv_into, self.sock.send
+
+    def read_told(self, *where: Any) -> int:
+        """Stand in for `recv_into` until octets have come."""
+        receive = self.socket_calls()[0]
+        count = receive(*where)
+        if count and self.record is not None:
+            self.recv_into = receive
+            self.shared.recorder.on_octets(self.record, is_towards_server=self.direction == "in")
+        return count
+
+    def write_told(self, data: memoryview | bytes | bytearray) -> int:
+        """Stand in for `send` until octets were taken."""
+        send = self.socket_calls()[1]
+        count = send(data)
+        if self.record is not None:
+            self.send = send
+            self.shared.recorder.on_octets(self.record, is_towards_server=self.direction == "out")
+        return count
 
     def force_close(self) -> None:
         """Cut by management."""

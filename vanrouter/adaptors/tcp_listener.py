@@ -14,9 +14,10 @@ from functools import partial
 from typing import Any
 
 from vanrouter.adaptors.tcp_config import REFUSE, ListenerConfig
-from vanrouter.adaptors.tcp_flow import _BUFFER, _VIEW, EARLY_BYTES, RESET, Flow, host_and_port
+from vanrouter.adaptors.tcp_flow import _BUFFER, _VIEW, EARLY_BYTES, RESET, Flow, host_and_port, host_of
 from vanrouter.adaptors.tcp_shared import RETRIES, Cancellable, ReplyAddress, Service, Shared
 from vanrouter.adaptors.tcp_tls import TlsFlow
+from vanrouter.core.flows import UNREACHABLE, ServiceKind, ServiceRecord
 from vanrouter.core.stream import REJECTED, RELEASED, RESEND_RELEASED, STREAM_FLAGS, Producer, Sink, StreamHead
 from vanrouter.engine.messages import STREAM_CONTENT_TYPE, STREAM_VERSION, encode_stream_head
 from vanrouter.errors import ConfigError
@@ -74,9 +75,12 @@ class ListenerFlow(Flow):
     def start(self, alpn: str | None = None) -> None:
         """Begin the client's stream, with what the client has said already."""
         shared = self.shared
-        self.address = address = self.service.choose_address()
+        chosen = self.service.choose_address()
+        self.address = address = chosen.to
         self.reply = shared.router.new_reply_address(self)
-        self.head = encode_stream_head(address, self.reply.address, shared.next_flow_identity(), alpn)
+        self.head = encode_stream_head(address, self.reply.address, self.begin_record(chosen), alpn)
+        if self.record is not None:
+            self.tell_next()
         self.retries = RETRIES
         self.early = bytearray()
         self.limit = EARLY_BYTES
@@ -91,6 +95,14 @@ class ListenerFlow(Flow):
             self.limit = 0
             self.limited = True
             self.pause()
+
+    def begin_record(self, chosen: ListenerAddress) -> str:
+        """Tell of the connection; returns its identity, recorded or not."""
+        recorder = self.shared.recorder
+        identity = recorder.next_identity()
+        host, port = host_of(self.remote), str(self.remote[1])
+        self.record = recorder.begin_flow(identity, chosen.record, self, host, port)
+        return identity
 
     def read_early(self) -> None:
         early = self.early
@@ -154,6 +166,8 @@ class ListenerFlow(Flow):
             self.try_again()
         else:
             self.retries = 0
+            if state == RELEASED and self.record is not None:
+                self.record.error = UNREACHABLE
             super().outcome(state, settled)
 
     def try_again(self) -> None:
@@ -195,14 +209,19 @@ class TlsListenerFlow(TlsFlow, ListenerFlow):
     def on_handshake(self, alpn: str | None) -> None:
         self.start(alpn)
 
+    def on_handshake_failed(self, error: OSError) -> None:
+        self.begin_record(next(iter(self.service.addresses.values())))
+        super().on_handshake_failed(error)
+
 
 class ListenerAddress:
     """One of the addresses of a multi-address listener (`listenerAddress`)."""
 
-    __slots__ = ("address", "connections_opened", "is_reachable", "name", "to", "value", "watch")
+    __slots__ = ("address", "connections_opened", "is_reachable", "name", "record", "to", "value", "watch")
 
-    def __init__(self, name: str, address: str, value: int, to: str) -> None:
+    def __init__(self, name: str, address: str, value: int, to: str, record: ServiceRecord) -> None:
         self.name = name
+        self.record = record
         self.address = address
         self.to = to
         """The address on the wire: with the tenant in front, where there is one."""
@@ -246,13 +265,17 @@ class ListenerService(Service):
 
     def add_address(self, name: str, address: str, value: int) -> ListenerAddress:
         """Add a service address (`listenerAddress`)."""
-        entry = self.addresses[name] = ListenerAddress(name, address, value, self.shared.address_prefix + address)
+        record = ServiceRecord(ServiceKind.LISTENER, self.name, "tcp", self.host, self.port, address)
+        self.shared.recorder.begin_service(record)
+        to = self.shared.address_prefix + address
+        entry = self.addresses[name] = ListenerAddress(name, address, value, to, record)
         entry.watch = self.shared.router.watch(address, partial(self._on_reachable, entry))
         return entry
 
     def remove_address(self, name: str) -> None:
         """Take a service address away; flows stay."""
         entry = self.addresses.pop(name)
+        self.shared.recorder.end_service(entry.record)
         if entry.watch is not None:
             entry.watch.cancel()
         self._on_reachable(entry, False)
@@ -266,7 +289,7 @@ class ListenerService(Service):
         """Whether this one has."""
         return any(entry.is_reachable for entry in self.addresses.values() if entry.to == to)
 
-    def choose_address(self) -> str:
+    def choose_address(self) -> ListenerAddress:
         """Choose where a new client goes (section 11.1), and count it."""
         entries = list(self.addresses.values())
         if len(entries) > 1:
@@ -276,7 +299,7 @@ class ListenerService(Service):
             else:
                 entries = [max(reachable, key=lambda entry: entry.value)]
         entries[0].connections_opened += 1
-        return entries[0].to
+        return entries[0]
 
     def _on_reachable(self, entry: ListenerAddress, is_reachable: bool) -> None:
         entry.is_reachable = is_reachable
@@ -411,6 +434,7 @@ class ListenerService(Service):
         self._is_deleted = True
         self._close()
         for entry in self.addresses.values():
+            self.shared.recorder.end_service(entry.record)
             if entry.watch is not None:
                 entry.watch.cancel()
                 entry.watch = None

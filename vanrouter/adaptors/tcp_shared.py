@@ -6,11 +6,10 @@ Layer: 4. Source: TCP over AMQP, sections 3 and 10.2; extensions (limits).
 from __future__ import annotations
 
 import logging
-from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol
 
+from vanrouter.core.flows import PARENT_DELETED, TLS_FAILED, FlowRecorder, NoRecorder
 from vanrouter.core.stream import Producer, Sink, StreamConsumer
-from vanrouter.ids import random_suffix
 from vanrouter.net.memory import Trimmer
 from vanrouter.net.reactor import Reactor
 from vanrouter.net.wheel import Wheel
@@ -85,10 +84,9 @@ class Shared:
         "backlogged",
         "buffered",
         "ended_for_memory",
-        "flow_source",
-        "flows",
         "max_buffered",
         "reactor",
+        "recorder",
         "router",
         "wheel",
     )
@@ -98,25 +96,20 @@ class Shared:
         router: StreamRouter,
         max_buffered_bytes: int = DEFAULT_MAX_BUFFERED_BYTES,
         tenant: str | None = None,
+        recorder: FlowRecorder | None = None,
     ) -> None:
         self.router = router
+        self.recorder: FlowRecorder = NoRecorder() if recorder is None else recorder
         self.address_prefix = f"{tenant}/" if tenant else ""
         """`network.tenantId` in front of the addresses of streams (section 5.4). The core puts it in front of those of
         watches and subscriptions itself."""
         self.reactor = router.reactor
         self.wheel = Wheel(router.reactor)
-        self.flow_source = random_suffix(5)
-        """First part of the flow identities of this router (section 10.1)."""
-        self.flows = count(1)
         self.max_buffered = max_buffered_bytes
         self.buffered = 0
         """Octets kept for sockets that take no more."""
         self.backlogged: set[Flow] = set()
         self.ended_for_memory = 0
-
-    def next_flow_identity(self) -> str:
-        """Return the identity of a new flow record, the correlation-id of its client stream."""
-        return f"{self.flow_source}:{next(self.flows)}"
 
     def hold(self, flow: Flow, octets: int) -> None:
         """Count octets kept; beyond the bound, the flow that holds most is ended."""
@@ -186,16 +179,23 @@ class Service:
             self._bytes_out += flow.written
             router = self.shared.router
             router.connections.pop(flow.id, None)
+            record, flow.record = flow.record, None
+            if record is not None:
+                self.shared.recorder.end(record)
             router.trimmer.note_ends()
 
     def handshake_failed(self, flow: Flow, error: OSError) -> None:
         """Count and log a TLS handshake that went wrong."""
         self.handshake_failures += 1
+        if flow.record is not None:
+            flow.record.error = TLS_FAILED
         logger.info("[C%d] TLS handshake of %s failed: %s", flow.id, self.name, error)
 
     def drop_flows(self) -> None:
         """End all flows (`dropTcpConnections`)."""
         for flow in list(self.flows):
+            if flow.record is not None:
+                flow.record.error = PARENT_DELETED
             flow.drop()
 
     @property

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+from collections.abc import Callable
 from typing import Any
 
 from vanrouter.adaptors.tcp_flow import LINGER_S, Flow
@@ -142,6 +143,13 @@ class TlsFlow(Flow):
             except OSError:
                 pass  # it takes nothing any more
         super().close(is_reset)
+
+    def tell_next(self) -> None:
+        if self.sock is not None and not self.is_shaking:
+            super().tell_next()
+
+    def socket_calls(self) -> tuple[Callable[..., int], Callable[[memoryview | bytes | bytearray], int]]:
+        return self.tls.recv_into, self.tls.send
 
     def encryption(self) -> dict[str, Any]:
         cipher = None if self.is_shaking else self.tls.session.cipher()

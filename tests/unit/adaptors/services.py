@@ -9,15 +9,18 @@ from tests.unit.adaptors.streams import Loop, accepted, connected, listening
 from vanrouter.adaptors.tcp import ConnectorConfig, ListenerConfig, TcpAdaptor
 from vanrouter.adaptors.tcp_connector import ConnectorService
 from vanrouter.adaptors.tcp_listener import ListenerService
+from vanrouter.core.flows import FlowRecorder
 
 
 class Site:
     def __init__(self, loop: Loop, *, listener: dict[str, Any] | None = None, connector: dict[str, Any] | None = None,
-                 max_buffered_bytes: int = 1 << 30) -> None:  # fmt: skip
+                 max_buffered_bytes: int = 1 << 30, recorder: FlowRecorder | None = None) -> None:  # fmt: skip
         self.loop = loop
         self.router = loop.router
         self.server = listening()
-        self.adaptor = loop.call(lambda: TcpAdaptor(loop.router, max_buffered_bytes=max_buffered_bytes))
+        self.adaptor = loop.call(
+            lambda: TcpAdaptor(loop.router, max_buffered_bytes=max_buffered_bytes, recorder=recorder)
+        )
         loop.at_end.append(self.adaptor.close)
         self.connector = self.connect_to(self.server, "c", **(connector or {}))
         self.listener = self.listen("l", **(listener or {}))

@@ -4,6 +4,7 @@ import threading
 
 import pytest
 
+from tests.unit.adaptors.recorder import Recorder
 from tests.unit.adaptors.services import Site
 from tests.unit.adaptors.streams import Loop, accepted, listening, receive_all, receive_exactly
 from tests.unit.adaptors.test_tcp_flow import FarEnd
@@ -272,3 +273,13 @@ def test_a_server_that_resets_at_once_has_had_its_try(loop: Loop) -> None:
     site.wait_until_empty()
     for each in (silent, *fillers):
         each.close()
+
+
+def test_a_server_that_refuses_is_told(loop: Loop) -> None:
+    recorder = Recorder()
+    site = Site(loop, recorder=recorder)
+    site.server.close()
+    assert receive_all(site.client()) == b""
+    loop.wait_for(lambda: not site.listener.flows)
+    assert {record.error for record in recorder.counterparts} == {"Connection refused"}
+    assert len(recorder.ended) == len(recorder.counterparts) + 1

@@ -5,6 +5,7 @@ import threading
 
 import pytest
 
+from tests.unit.adaptors.recorder import Recorder
 from tests.unit.adaptors.services import Site
 from tests.unit.adaptors.streams import Loop, receive_all, receive_exactly, reset
 from vanrouter.adaptors.tcp_flow import (
@@ -497,3 +498,33 @@ def test_many_short_connections_leave_nothing(site: Site) -> None:
         server.close()
     site.wait_until_empty()
     assert site.listener.connections_opened == site.listener.connections_closed == 200
+
+
+def test_octets_are_told_once_for_each_direction_and_request(loop: Loop) -> None:
+    recorder = Recorder()
+    site = Site(loop, recorder=recorder)
+    client, server = site.pair()
+    peer = server.getpeername()
+    for _ in range(3):
+        client.sendall(b"question")
+        assert receive_exactly(server, 8) == b"question"
+        server.sendall(b"answer")
+        assert receive_exactly(client, 6) == b"answer"
+    both = {("flow", True), ("flow", False), ("counterpart", True), ("counterpart", False)}
+    assert sorted(recorder.octets) == sorted(both)
+    recorder.octets.clear()
+    flow = recorder.flows[0]
+    assert flow.owner is not None
+    loop.call(flow.owner.tell_next)
+    client.sendall(b"x" * 8)
+    receive_exactly(server, 8)
+    client.sendall(b"x" * 8)
+    receive_exactly(server, 8)
+    assert recorder.octets == [("flow", True)]
+    client.close()
+    server.close()
+    site.wait_until_empty()
+    assert {type(record) for record in recorder.ended} == {type(flow), type(recorder.counterparts[0])}
+    assert (flow.host, flow.error, len(recorder.services)) == ("127.0.0.1", "", 2)
+    assert recorder.counterparts[0].identity == flow.identity
+    assert (recorder.counterparts[0].proxy_host, recorder.counterparts[0].proxy_port) == (peer[0], str(peer[1]))

@@ -1,17 +1,8 @@
-from tests.unit.adaptors.services import Site
 from tests.unit.adaptors.streams import Loop
 from tests.unit.adaptors.test_tcp_flow import FarSite
 from vanrouter.adaptors.tcp_shared import plain_row
 
 MEBIBYTE = 1 << 20
-
-
-def test_flow_identities_are_source_and_number(loop: Loop) -> None:
-    shared = Site(loop).adaptor.shared
-    first, second = shared.next_flow_identity(), shared.next_flow_identity()
-    source, _, number = first.partition(":")
-    assert len(source) == 5
-    assert second == f"{source}:{int(number) + 1}"
 
 
 def test_beyond_the_bound_the_flow_that_holds_most_is_ended(loop: Loop) -> None:
