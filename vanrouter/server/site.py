@@ -5,31 +5,25 @@ Layer: 5. Source: management.md, sections 9 and 11; architecture (a change of co
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from vanrouter import __version__
-from vanrouter.adaptors.amqp import AmqpConnections, AmqpListener, AmqpSettings
+from vanrouter.adaptors.amqp import AmqpConnections, AmqpListener
 from vanrouter.adaptors.amqp_connector import AmqpConnector
-from vanrouter.adaptors.tcp_config import ConnectorConfig, ListenerConfig
 from vanrouter.adaptors.tcp_connector import ConnectorService
 from vanrouter.adaptors.tcp_listener import ListenerService
 from vanrouter.adaptors.tcp_shared import Shared
-from vanrouter.core.auto_links import AutoLink, AutoLinkConfig
+from vanrouter.core.auto_links import AutoLink
 from vanrouter.core.connection import Connection
-from vanrouter.core.message_log import components_of
 from vanrouter.core.peer import Role
 from vanrouter.core.router import Router
 from vanrouter.core.stuck import StuckReport
-from vanrouter.core.table import AddressRule, Treatment
 from vanrouter.engine import trace
-from vanrouter.engine.security import TlsProfile
 from vanrouter.errors import ConfigError, ManagementError, VanrouterError
 from vanrouter.mgmt import rules
 from vanrouter.mgmt.agent import Agent
@@ -38,27 +32,15 @@ from vanrouter.mgmt.entities import Entity, Registry
 from vanrouter.mgmt.entity_types import SCHEMA
 from vanrouter.mgmt.options import StartOptions
 from vanrouter.mgmt.policy import PolicyError
-from vanrouter.mgmt.rules import address_pattern
-from vanrouter.mgmt.secrets import Secret, resolve
 from vanrouter.net.reactor import Reactor
-from vanrouter.net.tls import TlsFiles
-from vanrouter.net.tunnel import Proxy
-from vanrouter.routing.commands import ControlSettings
 from vanrouter.server.management import ManagementNode
 from vanrouter.server.policy import PolicyGate, vhost_entities
+from vanrouter.server.settings import TREATMENTS, Settings, control_settings, text_of
 from vanrouter.server.views import LiveViews
 
 logger = logging.getLogger("vanrouter.core.router")
 config_logger = logging.getLogger("vanrouter.connections")
 tcp_logger = logging.getLogger("vanrouter.adaptors.tcp")
-
-TREATMENTS = {
-    "multicast": Treatment.MULTICAST,
-    "closest": Treatment.CLOSEST,
-    "balanced": Treatment.BALANCED,
-    "unavailable": Treatment.UNAVAILABLE,
-    "even": Treatment.EVEN,
-}
 
 
 class Site:
@@ -74,8 +56,8 @@ class Site:
             str(entity["id"]),
             str(entity["mode"]),
             instance=int(time.time()),
-            network_id=_text(network.get("networkId")),
-            tenant_id=_text(network.get("tenantId")) or _text(entity.get("vanId")),
+            network_id=text_of(network.get("networkId")),
+            tenant_id=text_of(network.get("tenantId")) or text_of(entity.get("vanId")),
             default_treatment=TREATMENTS[str(entity["defaultDistribution"])],
             control_settings=control_settings(entity),
         )
@@ -91,6 +73,7 @@ class Site:
         buffered = entity.get("maxBufferedBytes") or quarter_of_memory()
         self.tcp = Shared(self.router, int(str(buffered)), tenant=self.router.space.tenant_id)
         self._set_limits(entity)
+        self.settings = Settings(self.registry, entity, options.logs)
         self.objects: dict[Entity, Any] = {}
         """The live object of each entity that has one."""
         self.views = LiveViews(self)
@@ -190,7 +173,7 @@ class Site:
         elif kind == "vhost":
             self._up_vhost(entity)
         elif kind == "network" and "networkId" in changes:
-            self.router.space.set_network_id(_text(changes["networkId"]))
+            self.router.space.set_network_id(text_of(changes["networkId"]))
         elif kind == "tcpListener" and "observer" in changes:
             self.objects[entity].observer = entity.text("observer")
         elif kind in ("listener", "connector") and "cost" in changes:
@@ -257,7 +240,7 @@ class Site:
         for entity, live in list(self.objects.items()):
             if isinstance(live, (AmqpListener, AmqpConnector)) and entity.text(kind) == profile.name:
                 try:
-                    live.renew(self._amqp_settings(entity))
+                    live.renew(self.settings.amqp(entity))
                 except ConfigError as error:
                     config_logger.error("%s %s: %s", type_title(kind), profile.name, error)
         oldest = profile.number("oldestValidOrdinal") if kind == "sslProfile" else 0
@@ -270,13 +253,13 @@ class Site:
     # One method for each type that has a live object.
 
     def _up_listener(self, entity: Entity) -> None:
-        listener = AmqpListener(self.amqp, self._amqp_settings(entity))
+        listener = AmqpListener(self.amqp, self.settings.amqp(entity))
         self.objects[entity] = listener
         config_logger.info("Configured  Listener: %s", self._described(entity))
         listener.open()
 
     def _up_connector(self, entity: Entity) -> None:
-        connector = AmqpConnector(self.amqp, self._amqp_settings(entity))
+        connector = AmqpConnector(self.amqp, self.settings.amqp(entity))
         self.objects[entity] = connector
         config_logger.info("Configured Connector: %s", self._described(entity))
         connector.open()
@@ -289,8 +272,7 @@ class Site:
         return f"{endpoint} proto=any, role={entity.text('role')}{http}{suffix}"
 
     def _up_tcpListener(self, entity: Entity) -> None:  # noqa: N802  # named for the entity type
-        attributes = {**entity.attributes, "name": self._given_name(entity)}
-        service = ListenerService(self.tcp, ListenerConfig.from_attributes(attributes, self._tls_files(entity)))
+        service = ListenerService(self.tcp, self.settings.tcp_listener(entity))
         self.objects[entity] = service
         tcp_logger.info(
             "Configured TcpListener for %s, %s:%s", entity.text("address"), entity.text("host"), entity.text("port")
@@ -298,8 +280,7 @@ class Site:
         service.start()
 
     def _up_tcpConnector(self, entity: Entity) -> None:  # noqa: N802  # named for the entity type
-        attributes = {**entity.attributes, "name": self._given_name(entity)}
-        service = ConnectorService(self.tcp, ConnectorConfig.from_attributes(attributes, self._tls_files(entity)))
+        service = ConnectorService(self.tcp, self.settings.tcp_connector(entity))
         self.objects[entity] = service
         tcp_logger.info(
             "Configured TcpConnector for %s, %s:%s", entity.text("address"), entity.text("host"), entity.text("port")
@@ -315,28 +296,16 @@ class Site:
         )
 
     def _up_address(self, entity: Entity) -> None:
-        pattern = address_pattern(entity.attributes)
-        priority = entity.attributes.get("priority")
-        rule = AddressRule(
-            pattern=pattern,
-            treatment=TREATMENTS[entity.text("distribution")],
-            priority=priority if isinstance(priority, int) and priority >= 0 else None,
-        )
+        rule = self.settings.address_rule(entity)
         self.router.table.rules.add(rule)
-        self.objects[entity] = pattern
+        self.objects[entity] = rule.pattern
         word = "Prefix" if entity.text("prefix") else "Pattern"
-        config_logger.info("Created address with %s=%s and distribution=%s", word, pattern, entity.text("distribution"))
+        config_logger.info(
+            "Created address with %s=%s and distribution=%s", word, rule.pattern, entity.text("distribution")
+        )
 
     def _up_autoLink(self, entity: Entity) -> None:  # noqa: N802  # named for the entity type
-        self.objects[entity] = self.router.auto_links.add(
-            AutoLinkConfig(
-                is_in=entity.text("direction") == "in",
-                address=_text(entity.attributes.get("address")),
-                external_address=_text(entity.attributes.get("externalAddress")),
-                container_id=_text(entity.attributes.get("containerId")),
-                connection=_text(entity.attributes.get("connection")),
-            )
-        )
+        self.objects[entity] = self.router.auto_links.add(self.settings.auto_link(entity))
 
     def _up_policy(self, entity: Entity) -> None:
         own = self.router_attributes.get("maxConnections")
@@ -361,140 +330,6 @@ class Site:
         live = None if entity is None else self.objects.get(entity)
         return live if isinstance(live, ListenerService) else None
 
-    @staticmethod
-    def _given_name(entity: Entity) -> str:
-        return "" if entity.name is None or entity.name == entity.identity else entity.name
-
-    def _profile(self, entity: Entity) -> Entity | None:
-        name = entity.text("sslProfile")
-        if not name:
-            return None
-        profile = self.registry.named("sslProfile", name)
-        if profile is None:
-            raise ConfigError(f"{entity.type.short}.sslProfile", f"sslProfile '{name}' not found")
-        return profile
-
-    def _tls_profile(self, entity: Entity) -> TlsProfile | None:
-        profile = self._profile(entity)
-        if profile is None:
-            return None
-        return TlsProfile(
-            name=profile.name or "",
-            ca_file=_text(profile.attributes.get("caCertFile")),
-            cert_file=_text(profile.attributes.get("certFile")),
-            key_file=_text(profile.attributes.get("privateKeyFile")),
-            password=self._secret(profile, "password"),
-            ciphers=_text(profile.attributes.get("ciphers")),
-            protocols=_text(profile.attributes.get("protocols")),
-            uid_format=self._uid_format(profile),
-            names=self._display_names(profile),
-            ordinal=profile.number("ordinal"),
-        )
-
-    @staticmethod
-    def _uid_format(profile: Entity) -> str | None:
-        text = profile.text("uidFormat")
-        if not rules.UID_FORMAT.fullmatch(text):
-            config_logger.error("Invalid format for uidFormat field in sslProfile '%s': %s", profile.name, text)
-            return None
-        return text or None
-
-    @staticmethod
-    def _display_names(profile: Entity) -> dict[str, str]:
-        """Read the names to show for users, of `uidNameMappingFile`."""
-        path = profile.text("uidNameMappingFile")
-        if not path:
-            return {}
-        try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise ConfigError("sslProfile.uidNameMappingFile", f"{path}: {error}") from error
-        if not isinstance(content, dict):
-            raise ConfigError("sslProfile.uidNameMappingFile", f"{path}: a map from user to name is needed")
-        return {str(user): str(name) for user, name in content.items()}
-
-    def _proxy(self, entity: Entity) -> Proxy | None:
-        name = entity.text("proxyProfile") if entity.type.short == "connector" else ""
-        if not name:
-            return None
-        profile = self.registry.named("proxyProfile", name)
-        if profile is None:
-            raise ConfigError("connector.proxyProfile", f"proxyProfile '{name}' not found")
-        return Proxy(
-            host=profile.text("host"),
-            port=profile.text("port"),
-            username=_text(profile.attributes.get("username")),
-            password=self._secret(profile, "password"),
-        )
-
-    def _tls_files(self, entity: Entity) -> TlsFiles | None:
-        profile = self._tls_profile(entity)
-        if profile is None:
-            return None
-        return TlsFiles(
-            ca_file=profile.ca_file,
-            cert_file=profile.cert_file,
-            key_file=profile.key_file,
-            password=profile.password,
-            ciphers=profile.ciphers,
-        )
-
-    def _secret(self, entity: Entity, attribute: str) -> str | None:
-        value = entity.attributes.get(attribute)
-        if not isinstance(value, Secret):
-            return _text(value)
-        try:
-            text = resolve(value, f"{entity.type.short}.{attribute}", has_literal=attribute != "saslPassword")
-        except ConfigError as error:
-            # Not the end of the router: only what needs the password fails, and says so again.
-            config_logger.error("%s", error.reason)
-            return "" if attribute == "saslPassword" else None
-        self.options.logs.hide(text)
-        return text
-
-    def _amqp_settings(self, entity: Entity) -> AmqpSettings:
-        values = entity.attributes
-        sasl_user = _text(values.get("saslUsername"))
-        return AmqpSettings(
-            name=self._given_name(entity),
-            host=entity.text("host"),
-            port=entity.text("port"),
-            role=Role(entity.text("role")),
-            cost=entity.number("cost") or 1,
-            family=_text(values.get("socketAddressFamily")),
-            tls=self._tls_profile(entity),
-            sasl_mechanisms=_text(values.get("saslMechanisms")),
-            max_frame_bytes=entity.number("maxFrameSize") or 16384,
-            max_sessions=entity.number("maxSessions") or 32768,
-            max_session_frames=entity.number("maxSessionFrames") or None,
-            idle_timeout_s=entity.number("idleTimeoutSeconds"),
-            strip_annotations=entity.text("stripAnnotations") or "both",
-            link_capacity=entity.number("linkCapacity") or 250,
-            open_properties=dict(values.get("openProperties") or {}),  # type: ignore[call-overload]  # a map by its schema
-            policy_vhost=entity.text("policyVhost"),
-            message_components=components_of(entity.text("messageLoggingComponents")),
-            sasl_config_dir=_text(self.router_attributes.get("saslConfigDir")),
-            sasl_config_name=_text(self.router_attributes.get("saslConfigName")),
-            authenticate_peer=entity.is_on("authenticatePeer"),
-            require_encryption=entity.is_on("requireEncryption"),
-            require_tls=entity.is_on("requireSsl"),
-            handshake_timeout_s=entity.number("initialHandshakeTimeoutSeconds"),
-            failover_urls=failover_entries(entity.text("failoverUrls")) if entity.type.short == "listener" else (),
-            verify_hostname=values.get("verifyHostname") is not False,
-            sasl_username=sasl_user,
-            sasl_password=self._secret(entity, "saslPassword"),
-            data_connections=self.data_connections(),
-            proxy=self._proxy(entity),
-        )
-
-    def data_connections(self) -> int:
-        """Return how many data connections an inter-router connector makes (router protocol, section 1.5)."""
-        text = str(self.router_attributes.get("dataConnectionCount", "auto"))
-        if text.isdigit():
-            return int(text)
-        threads = self.router_attributes.get("workerThreads")
-        return (int(threads) + 1) // 2 if isinstance(threads, int) else 2
-
 
 def _trace(connection: Connection, *, is_on: bool) -> None:
     if is_on:
@@ -511,39 +346,3 @@ def quarter_of_memory() -> int:
 def type_title(short: str) -> str:
     """Return an entity type as the log writes it: `TcpListener`."""
     return short[0].upper() + short[1:]
-
-
-def failover_entries(urls: str) -> tuple[dict[str, str], ...]:
-    """Return `failoverUrls` as the entries of `failover-server-list` (router protocol, section 1.4)."""
-    entries = []
-    for url in filter(None, (part.strip() for part in urls.split(","))):
-        scheme, separator, rest = url.partition("://")
-        if not separator:
-            scheme, rest = "amqp", url
-        host, _, port = rest.rpartition(":") if ":" in rest else (rest, "", "")
-        entry = {"network-host": host, "port": port or ("amqps" if scheme == "amqps" else "amqp")}
-        if separator:
-            entry["scheme"] = scheme
-        entries.append(entry)
-    return tuple(entries)
-
-
-def control_settings(attributes: Mapping[str, object]) -> ControlSettings:
-    """Return the routing protocol's intervals from the router entity."""
-
-    def number(name: str, default: float) -> float:
-        value = attributes.get(name)
-        return float(value) if isinstance(value, int) else default
-
-    return ControlSettings(
-        hello_interval_s=number("helloIntervalSeconds", 1),
-        hello_max_age_s=number("helloMaxAgeSeconds", 3),
-        ra_interval_s=number("raIntervalSeconds", 30),
-        ra_interval_flux_s=number("raIntervalFluxSeconds", 4),
-        remote_ls_max_age_s=number("remoteLsMaxAgeSeconds", 60),
-        unreachable_holdoff_s=number("unreachableHoldoffSeconds", 1),
-    )
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +17,7 @@ from vanrouter.core.peer import Role
 from vanrouter.core.table import Treatment
 from vanrouter.errors import ConfigError, ManagementError
 from vanrouter.mgmt.entities import Entity
-from vanrouter.server.site import control_settings, failover_entries, type_title
+from vanrouter.server.site import type_title
 
 Made = Callable[[str], Bench]
 
@@ -284,23 +283,6 @@ def test_credentials_that_are_too_old_end_their_connections(bench_of: Made, tmp_
     assert bench.connect().is_open, "the old ones stay when the new ones are no good"
 
 
-@pytest.mark.parametrize(("uid_format", "kept"), [("cn", "cn"), ("1", "1"), ("x", None), ("", None)])
-def test_formats_of_users(bench_of: Made, tmp_path: Path, uid_format: str, kept: str | None) -> None:
-    names = tmp_path / "names.json"
-    names.write_text(json.dumps({"a;b": "somebody"}))
-    bench = bench_of(ROUTER + section("sslProfile", name="p", uidNameMappingFile=names))
-    for config in bench.site._configuration.entities:
-        bench.site.registry.load(config)
-    profile = entity(bench, "sslProfile", "p")
-    profile.attributes["uidFormat"] = uid_format
-    assert bench.site._uid_format(profile) == kept
-    assert bench.site._display_names(profile) == {"a;b": "somebody"}
-    for content in ("{", "[1]"):
-        names.write_text(content)
-        with pytest.raises(ConfigError, match="names"):
-            bench.site._display_names(profile)
-
-
 def test_a_password_that_cannot_be_read_is_said_and_does_not_end_the_router(bench_of: Made) -> None:
     profile = section("sslProfile", name="p", password="env:VANROUTER_TEST_NOTHING")
     bench = bench_of(ROUTER + profile + LISTENER.replace("port: 0", "port: 0\n    sslProfile: p")).start()
@@ -308,38 +290,6 @@ def test_a_password_that_cannot_be_read_is_said_and_does_not_end_the_router(benc
 
 
 # Small things.
-
-
-@pytest.mark.parametrize(
-    ("urls", "entries"),
-    [
-        ("", ()),
-        ("one", ({"network-host": "one", "port": "amqp"},)),
-        (
-            "amqps://one, amqp://two:7 ,",
-            (
-                {"network-host": "one", "port": "amqps", "scheme": "amqps"},
-                {"network-host": "two", "port": "7", "scheme": "amqp"},
-            ),
-        ),
-    ],
-)
-def test_failover_urls(urls: str, entries: tuple[dict[str, str], ...]) -> None:
-    assert failover_entries(urls) == entries
-
-
-def test_intervals_of_the_routing_protocol() -> None:
-    assert control_settings({}).hello_interval_s == 1
-    settings = control_settings({"helloMaxAgeSeconds": 9, "raIntervalSeconds": "no number"})
-    assert (settings.hello_max_age_s, settings.ra_interval_s) == (9, 30)
-
-
-@pytest.mark.parametrize(
-    ("attributes", "count"),
-    [("", 2), ("dataConnectionCount: 0", 0), ("dataConnectionCount: 5", 5), ("workerThreads: 7", 4)],
-)
-def test_data_connections(bench_of: Made, attributes: str, count: int) -> None:
-    assert bench_of(ROUTER.replace("id: S\n", f"id: S\n    {attributes}\n")).site.data_connections() == count
 
 
 def test_titles() -> None:
