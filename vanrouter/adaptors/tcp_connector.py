@@ -9,6 +9,8 @@ import errno
 import logging
 import os
 import socket
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from vanrouter.adaptors.tcp_config import ConnectorConfig
@@ -32,7 +34,7 @@ from vanrouter.core.stream import (
 from vanrouter.engine.messages import STREAM_CONTENT_TYPE, STREAM_VERSION, encode_stream_head
 from vanrouter.net.dial import Address, Connecting, Resolver, begin_connect
 from vanrouter.net.reactor import IN, OUT
-from vanrouter.net.tls import connector_context
+from vanrouter.net.tls import TlsFiles, connector_context
 
 logger = logging.getLogger(__name__)
 
@@ -277,6 +279,20 @@ class ConnectorService(Service):
             if len(self._contexts) < 16:
                 self._contexts[alpn] = context
         return context
+
+    def renewed_tls(self, files: TlsFiles) -> Callable[[], None]:
+        """Return what lets new connections use other credentials.
+
+        Raises:
+            ConfigError: they are wrong; nothing has changed.
+        """
+        context = connector_context(files, self.config.verify_hostname, None)
+
+        def apply() -> None:
+            self.config = replace(self.config, tls=files)
+            self._contexts = {None: context}
+
+        return apply
 
     def on_stream(self, head: StreamHead, producer: Producer) -> Sink:
         """A client somewhere has connected."""

@@ -10,6 +10,7 @@ import logging
 import os
 import random
 import socket
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -23,7 +24,7 @@ from vanrouter.engine.messages import STREAM_CONTENT_TYPE, STREAM_VERSION, encod
 from vanrouter.errors import ConfigError
 from vanrouter.net.dial import Address, literal_addresses, resolve
 from vanrouter.net.reactor import IN
-from vanrouter.net.tls import listener_context
+from vanrouter.net.tls import TlsFiles, listener_context
 
 logger = logging.getLogger(__name__)
 socket_logger = logging.getLogger("vanrouter.net.listener")
@@ -420,6 +421,19 @@ class ListenerService(Service):
             "bytesOut": self.bytes_out,
             "observer": self.observer,
         }
+
+    def renewed_tls(self, files: TlsFiles) -> Callable[[], None]:
+        """Return what lets new connections use other credentials.
+
+        Raises:
+            ConfigError: they are wrong; nothing has changed.
+        """
+        context = listener_context(files, self.config.authenticate_peer)
+
+        def apply() -> None:
+            self._tls = context
+
+        return apply
 
     def delete(self, drop_connections: bool) -> None:
         """Close the port; live flows end with it, or run to their end."""

@@ -189,7 +189,7 @@ class Service:
         self.handshake_failures += 1
         if flow.record is not None:
             flow.record.error = TLS_FAILED
-        logger.info("[C%d] TLS handshake of %s failed: %s", flow.id, self.name, error)
+        logger.warning("[C%d] TLS connection failed: %s %s: %s", flow.id, self.entity_type, self.name, error)
 
     def drop_flows(self) -> None:
         """End all flows (`dropTcpConnections`)."""

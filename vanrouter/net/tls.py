@@ -28,6 +28,8 @@ _RECORDS_VIEW = memoryview(_RECORDS)
 class TlsFiles:
     """An sslProfile as raw TLS endpoints use it (section 8)."""
 
+    name: str = ""
+    """Of the profile, for what is said of its errors."""
     ca_file: str | None = None
     cert_file: str | None = None
     key_file: str | None = None
@@ -73,15 +75,20 @@ def _context(protocol: int, files: TlsFiles) -> ssl.SSLContext:
     context = ssl.SSLContext(protocol)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION
+    profile = f"for sslProfile '{files.name}'"
+    step = ""
     try:
         if files.ca_file:
+            step = f"Failed to configure TLS caCertFile {files.ca_file} {profile}"
             context.load_verify_locations(files.ca_file)
         if files.cert_file:
+            step = f"Failed to set TLS certFile '{files.cert_file}' {profile}"
             context.load_cert_chain(files.cert_file, files.key_file, files.password)
         if files.ciphers:
+            step = f"Failed to configure TLS Ciphers '{files.ciphers}' {profile}"
             context.set_ciphers(files.ciphers)
     except (OSError, ssl.SSLError) as error:
-        raise ConfigError("sslProfile", f"{files.cert_file or files.ca_file}: {error}") from error
+        raise ConfigError("sslProfile", f"{step}: {error}") from error
     return context
 
 

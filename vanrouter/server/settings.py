@@ -169,6 +169,7 @@ class Settings:
         if profile is None:
             return None
         return TlsFiles(
+            name=profile.name,
             ca_file=profile.ca_file,
             cert_file=profile.cert_file,
             key_file=profile.key_file,

@@ -179,6 +179,7 @@ class Site:
         elif kind in ("listener", "connector") and "cost" in changes:
             self._change_cost(entity)
         elif kind in ("sslProfile", "proxyProfile"):
+            self._renew_tls_services(entity)
             self._renew_users_of(entity)
 
     def delete(self, entity: Entity) -> None:
@@ -233,6 +234,17 @@ class Site:
                 connection.settings = live.settings
                 connection.cost = max(cost, connection.peer.cost)
                 self.router.control.on_cost_changed(connection)
+
+    def _renew_tls_services(self, profile: Entity) -> None:
+        """Give services that speak TLS the changed profile, for new connections: all of them, or none and an error."""
+        changes = []
+        for entity, live in self.objects.items():
+            if isinstance(live, (ListenerService, ConnectorService)) and entity.text("sslProfile") == profile.name:
+                files = self.settings.tls_files(entity)
+                if files is not None and profile.type.short == "sslProfile":
+                    changes.append(live.renewed_tls(files))
+        for apply in changes:
+            apply()
 
     def _renew_users_of(self, profile: Entity) -> None:
         """Give AMQP listeners and connectors the changed profile; end connections of credentials that are too old."""

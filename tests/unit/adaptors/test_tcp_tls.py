@@ -10,6 +10,7 @@ import pytest
 from tests.system.pki import Credentials, Pki
 from tests.unit.adaptors.services import Site
 from tests.unit.adaptors.streams import Loop, accepted, receive_all, receive_exactly, reset
+from vanrouter.errors import ConfigError
 from vanrouter.net.tls import TlsFiles
 
 MEBIBYTE = 1 << 20
@@ -285,6 +286,25 @@ def test_a_name_need_not_be_verified(loop: Loop, pki: Pki) -> None:
     server = Secured(accepted(site.server), server_context(other), None)
     client.sendall(b"x")
     assert server.receive_exactly(1) == b"x"
+
+
+def test_renewed_credentials_are_for_new_connections(loop: Loop, pki: Pki, good: Credentials, tmp_path: Path) -> None:
+    site = Site(loop, listener={"tls": files(good)}, connector={"tls": files(good), "host": "localhost"})
+    other = Pki(tmp_path / "other").issue("renewed", host="localhost")
+    before = secure_client(site, good)
+    server = Secured(accepted(site.server), server_context(good), None)
+    for service in (site.listener, site.connector):
+        with pytest.raises(ConfigError, match="Failed to configure TLS caCertFile /nowhere for sslProfile 'p'"):
+            service.renewed_tls(files(other, name="p", ca_file="/nowhere"))
+        loop.call(service.renewed_tls(files(other)))
+    before.send(b"goes on")
+    assert server.receive_exactly(7) == b"goes on"
+    with pytest.raises(ssl.SSLCertVerificationError):
+        secure_client(site, good)
+    after = secure_client(site, other)
+    renewed = Secured(accepted(site.server), server_context(other, demands=True), None)
+    after.send(b"new")
+    assert renewed.receive_exactly(3) == b"new"
 
 
 @pytest.mark.parametrize("direction", ["up", "down"])

@@ -283,6 +283,30 @@ def test_credentials_that_are_too_old_end_their_connections(bench_of: Made, tmp_
     assert bench.connect().is_open, "the old ones stay when the new ones are no good"
 
 
+def test_services_get_changed_credentials_all_or_none(bench_of: Made, tmp_path: Path) -> None:
+    files = Pki(tmp_path).issue("r", host="127.0.0.1")
+    profile = section("sslProfile", name="p", caCertFile=files.ca, certFile=files.cert, privateKeyFile=files.key)
+    other = section("sslProfile", name="q", caCertFile=files.ca, certFile=files.cert, privateKeyFile=files.key)
+    listener = section("tcpListener", name="in", host="127.0.0.1", port=0, address="a", sslProfile="p")
+    apart = section("tcpListener", name="apart", host="127.0.0.1", port=0, address="a", sslProfile="q")
+    connector = section("tcpConnector", name="out", host="127.0.0.1", port=1, address="a", sslProfile="p")
+    bench = bench_of(ROUTER + profile + other + listener + apart + connector).start()
+
+    def contexts() -> list[object]:
+        return [bench.live("in")._tls, bench.live("out").tls_context(None), bench.live("apart")._tls]
+
+    before = contexts()
+    changed = entity(bench, "sslProfile", "p")
+    right = changed.attributes["caCertFile"]
+    changed.attributes["caCertFile"] = str(tmp_path / "none.pem")
+    with pytest.raises(ConfigError, match=r"Failed to configure TLS caCertFile .*none.pem for sslProfile 'p'"):
+        bench.site.update(changed, {"caCertFile": str(tmp_path / "none.pem")})
+    assert contexts() == before
+    changed.attributes["caCertFile"] = right
+    bench.site.update(changed, {"caCertFile": right})
+    assert [new == old for new, old in zip(contexts(), before, strict=True)] == [False, False, True]
+
+
 def test_a_password_that_cannot_be_read_is_said_and_does_not_end_the_router(bench_of: Made) -> None:
     profile = section("sslProfile", name="p", password="env:VANROUTER_TEST_NOTHING")
     bench = bench_of(ROUTER + profile + LISTENER.replace("port: 0", "port: 0\n    sslProfile: p")).start()
