@@ -81,6 +81,17 @@ class Network:
             self._running[name].ready()
         return self
 
+    def start_at_once(self) -> Network:
+        """Start all routers together, as after a power cut."""
+        for name, sections in self._sections.items():
+            directory = self._directory / name
+            self._running[name] = Router(
+                name, sections, directory, program=self._programs[name], mode=self._modes[name]
+            )
+        for router in self:
+            router.ready()
+        return self
+
     def _connector_count(self, name: str) -> int:
         return sum(kind == "connector" for kind, _ in self._sections[name])
 

@@ -39,6 +39,10 @@ OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 LISTENER_FLAGS = STREAM_FLAGS | RESEND_RELEASED
 
+QUICK_RETRIES_LEFT = RETRIES - 3
+LAST_RETRY_S = 0.4
+"""Three tries follow at once; then each wait is twice the one before, the last so long: all of them within 0.8 s."""
+
 
 class Discard:
     """Sink of a stream that was refused."""
@@ -183,7 +187,18 @@ class ListenerFlow(Flow):
             return
         self.service.retried += 1
         self.blocked = False
-        early = bytes(self.early or b"")  # a server on this router answers before the next line returns
+        if self.retries >= QUICK_RETRIES_LEFT:
+            self.offer()
+            return
+        # All there are have released it, or the network is not of one mind yet: give it time.
+        self.watch(self.mask & ~IN)
+        self.shared.reactor.call_later(LAST_RETRY_S / (1 << self.retries), self.offer)
+
+    def offer(self) -> None:
+        """Open the stream again, with what the client has said so far."""
+        if self.sock is None or self.early is None:
+            return
+        early = bytes(self.early)  # a server on this router answers before the next line returns
         self.out = out = self.shared.router.open_stream(self.address, self.head, LISTENER_FLAGS, self)
         if early and not out.takes_early and self.early is not None:
             self.holds_early = True

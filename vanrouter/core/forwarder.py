@@ -278,7 +278,7 @@ class Forwarder(Sending):
             node = address.sole_node
             if node is not None and node.connection is not None:
                 return node
-        return choose(address, annotations, came_from, self.router.is_valid_origin)
+        return choose(address, annotations, came_from, self.router.may_pass)
 
     def count_outstanding(self, delivery: Delivery, address: Address, node: Node) -> None:
         """Note one more unsettled delivery of this address towards a neighbour (section 7.3)."""
@@ -314,7 +314,7 @@ class Forwarder(Sending):
         delivery.tried.add(delivery.sender if delivery.sender in address.consumers else delivery.sender.connection)
         receiver = delivery.receiver
         came_from = None if receiver is None else receiver.connection
-        destination = choose(address, annotations, came_from, self.router.is_valid_origin, delivery.tried)
+        destination = choose(address, annotations, came_from, self.router.may_pass, delivery.tried)
         if not isinstance(destination, (Sender, Node)):
             return False
         scanned = scan(content, 0, len(content), False)
@@ -481,7 +481,7 @@ class Forwarder(Sending):
             for service in targets.services:
                 service.on_message(annotations, content, None)
             return bool(targets.count)
-        destination: Destination | None = choose(address, annotations, None, self.router.is_valid_origin)
+        destination: Destination | None = choose(address, annotations, None, self.router.may_pass)
         if destination is None:
             return False
         if not isinstance(destination, (Sender, Node)):

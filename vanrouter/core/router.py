@@ -151,7 +151,7 @@ class Router:
         annotations = originated(flags)
         destination = None
         if address is not None and Treatment.CLOSEST <= address.treatment != Treatment.UNAVAILABLE:
-            destination = choose(address, annotations, None, self.is_valid_origin)
+            destination = choose(address, annotations, None, self.may_pass)
         if address is None or destination is None:
             return self._no_way(producer)
         if not isinstance(destination, (Sender, Node)):
@@ -239,6 +239,10 @@ class Router:
     def is_valid_origin(self, router_id: str, ingress: str | None) -> bool:
         """Tell whether a message of that ingress may go on towards that router (router protocol, section 6.3)."""
         return self.control.plane.is_valid_origin(router_id, ingress)
+
+    def may_pass(self, router_id: str, ingress: str | None) -> bool:
+        """Tell whether a message for one destination may, on links besides that only this end has announced so far."""
+        return self.control.plane.may_pass(router_id, ingress)
 
     def is_plausible(self, annotations: Annotations) -> bool:
         """Tell whether a message may have passed that many routers although the radius says no (section 4.4)."""

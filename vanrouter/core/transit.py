@@ -201,7 +201,7 @@ def begin_routed(
         fanout.begin(content[start:], annotations, receiver.target_text)
         return
     destination: Destination | None = service or choose(
-        address, annotations, receiver.connection, router.is_valid_origin, tried
+        address, annotations, receiver.connection, router.may_pass, tried
     )
     if destination is None:
         forwarder.discard(receiver, pn, RELEASED, is_complete=is_complete)

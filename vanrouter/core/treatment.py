@@ -25,7 +25,7 @@ MANY = 1 << 60
 HOP_CAPACITY = 250
 """Outstanding deliveries of an address towards one neighbour from which on another destination is preferred."""
 
-IsValidOrigin = Callable[[str, str | None], bool]
+MayPass = Callable[[str, str | None], bool]
 
 
 class Retry:
@@ -58,7 +58,7 @@ def choose(
     address: Address,
     annotations: Annotations,
     came_from: Connection | None,
-    is_valid_origin: IsValidOrigin,
+    may_pass: MayPass,
     tried: Collection[object] = (),
 ) -> Destination | None:
     """Return where a delivery of an anycast address goes, or None when there is nowhere.
@@ -67,18 +67,18 @@ def choose(
         address: the address.
         annotations: what came with the message.
         came_from: connection it came in on; None when it began here.
-        is_valid_origin: may a message of that ingress be forwarded towards that router.
+        may_pass: may a message of that ingress be forwarded towards that router.
         tried: destinations and neighbour connections that have released this delivery already.
     """
     if address.treatment == Treatment.CLOSEST:
-        return _closest(address, annotations, came_from, is_valid_origin, tried)
+        return _closest(address, annotations, came_from, may_pass, tried)
     if address.treatment == Treatment.EVEN:
-        return _even(address, annotations, came_from, is_valid_origin, tried)
-    return _balanced(address, annotations, came_from, is_valid_origin, tried)
+        return _even(address, annotations, came_from, may_pass, tried)
+    return _balanced(address, annotations, came_from, may_pass, tried)
 
 
 def usable_nodes(
-    address: Address, annotations: Annotations, is_valid_origin: IsValidOrigin, tried: Collection[object]
+    address: Address, annotations: Annotations, may_pass: MayPass, tried: Collection[object]
 ) -> list[Node]:
     """Return the remote destinations that this delivery may be sent towards."""
     ingress = annotations.ingress
@@ -87,7 +87,7 @@ def usable_nodes(
         for node in address.remotes.values()
         if node.connection is not None
         and node.connection not in tried
-        and (ingress is None or is_valid_origin(node.router_id, ingress))
+        and (ingress is None or may_pass(node.router_id, ingress))
     ]
 
 
@@ -95,7 +95,7 @@ def _closest(
     address: Address,
     annotations: Annotations,
     came_from: Connection | None,
-    is_valid_origin: IsValidOrigin,
+    may_pass: MayPass,
     tried: Collection[object],
 ) -> Destination | None:
     group: Any  # a list of either kind
@@ -109,7 +109,7 @@ def _closest(
             if len(group) > 1:
                 group.append(group.pop(index))
             return candidate
-    nodes = usable_nodes(address, annotations, is_valid_origin, tried)
+    nodes = usable_nodes(address, annotations, may_pass, tried)
     if not nodes:
         return None
     lowest = min(node.cost for node in nodes)
@@ -122,7 +122,7 @@ def _balanced(
     address: Address,
     annotations: Annotations,
     came_from: Connection | None,
-    is_valid_origin: IsValidOrigin,
+    may_pass: MayPass,
     tried: Collection[object],
 ) -> Destination | None:
     best: Destination | None = None
@@ -162,7 +162,7 @@ def _balanced(
         if rank < best_rank:
             best, best_rank = service, rank
     if address.remotes:
-        for node in usable_nodes(address, annotations, is_valid_origin, tried):
+        for node in usable_nodes(address, annotations, may_pass, tried):
             assert node.connection is not None
             value = node.connection.outstanding.get(address, 0)
             rank = (0 if value < HOP_CAPACITY else 1, value + node.cost)
@@ -175,7 +175,7 @@ def _even(
     address: Address,
     annotations: Annotations,
     came_from: Connection | None,
-    is_valid_origin: IsValidOrigin,
+    may_pass: MayPass,
     tried: Collection[object],
 ) -> Destination | None:
     """Whose turn it is. Consumers without credit let others go first; of several without, the first one gets it."""
@@ -192,7 +192,7 @@ def _even(
             is_open = (
                 destination.connection is not None
                 and destination.connection not in tried
-                and (ingress is None or is_valid_origin(destination.router_id, ingress))
+                and (ingress is None or may_pass(destination.router_id, ingress))
             )
         else:
             is_open = destination not in tried

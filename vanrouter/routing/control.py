@@ -204,6 +204,10 @@ class ControlPlane:
             forwarded = self._paths.forwarded_for(origin)
         return forwarded is None or origin == self.router_id or router_id in forwarded
 
+    def may_pass(self, router_id: str, origin: str | None) -> bool:
+        """Whether a message for one destination may: also over links that only this end has announced so far."""
+        return self.is_valid_origin(router_id, origin) or self._paths.passes(bare_id(origin or ""), router_id)
+
     def is_plausible_trace(self, origin: str, trace_length: int) -> bool:
         """Whether a message that entered the network at `origin` may have passed so many routers.
 

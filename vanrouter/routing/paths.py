@@ -49,6 +49,9 @@ class PathMap:
             self._edges[self._numbers[router_id]] = [(self._numbers[peer], cost) for peer, cost in peers.items()]
         for peer, router_id in named_by.items():
             self._edges[self._numbers[peer]] = [(self._numbers[router_id], 1)]
+        self._heard = self._links_heard(link_states.get(own_id, {}))
+        """Links to this router that their other ends have not announced (yet): router and link."""
+        self._passed: dict[str, frozenset[str]] = {}
         self._forwarded: dict[str, frozenset[str]] = {}
         self._hops_from: dict[str, int] = {}
         self.radius = 0
@@ -56,6 +59,14 @@ class PathMap:
 
     def __contains__(self, router_id: object) -> bool:
         return router_id in self._numbers
+
+    def _links_heard(self, own_peers: Peers) -> list[tuple[int, tuple[int, int]]]:
+        me = self._numbers[self.own_id]
+        return [
+            (number, (me, cost))
+            for number, cost in ((self._numbers[peer], cost) for peer, cost in own_peers.items())
+            if all(there != me for there, _ in self._edges[number])
+        ]
 
     def _tree(self, root: int) -> tuple[list[int], list[int], list[int]]:
         """Return the routers in the order in which they were finished, the predecessors and the costs (-1: no path)."""
@@ -103,6 +114,28 @@ class PathMap:
         if known is None and origin in self._numbers:
             known = self._forwarded[origin] = frozenset(self._behind(origin))
         return known
+
+    def passes(self, origin: str, router_id: str) -> bool:
+        """Tell whether this router passes on to `router_id` what has one destination and entered at `origin`.
+
+        Besides the valid origins (section 6.3) those that are valid over links which only this end has announced: a
+        neighbour is among the own peers once its HELLO has named this router, so it has the link too, and its link
+        state that says so is on the way. Without them the first flows of a fresh network end in its middle. Copies of a
+        multicast do not follow: until all have the same link states they could come twice.
+        """
+        behind = self.forwarded_for(origin)
+        if behind is None or router_id in behind:
+            return behind is not None
+        if not self._heard:
+            return False
+        passed = self._passed.get(origin)
+        if passed is None:
+            for number, link in self._heard:
+                self._edges[number].append(link)
+            passed = self._passed[origin] = frozenset(self._behind(origin))
+            for number, _ in self._heard:
+                self._edges[number].pop()
+        return router_id in passed
 
     def hops_from(self, origin: str) -> int:
         """Return the hops that a message from `origin` takes to here; 0 when it has no way.

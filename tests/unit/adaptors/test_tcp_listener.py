@@ -2,13 +2,14 @@ import errno
 import logging
 import socket
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 
 from tests.unit.adaptors.services import Site
 from tests.unit.adaptors.streams import Loop, accepted, connected, listening, receive_all, receive_exactly
 from vanrouter.adaptors.tcp_listener import DISCARD, any_address, listening_socket
-from vanrouter.core.stream import RELEASED, StreamHead
+from vanrouter.core.stream import RELEASED, Producer, Sink, StreamHead
 from vanrouter.errors import ConfigError
 from vanrouter.net.dial import Address
 
@@ -198,6 +199,33 @@ def test_nobody_left_is_end_of_file_for_the_client(loop: Loop) -> None:
         if receive_all(client) == b"":
             raise ConnectionResetError
     site.wait_until_empty()
+
+
+def test_a_stream_that_nobody_takes_yet_is_offered_for_a_while(loop: Loop) -> None:
+    """A fresh network may release it in its middle until all routers know all links."""
+    site = Site(loop)
+    served = loop.router.subscriptions["svc"][0].consumer
+    refusals: list[float] = []
+
+    class RefusesAtFirst:
+        def on_stream(self, head: StreamHead, producer: Producer) -> Sink:
+            if len(refusals) == 6:
+                return served.on_stream(head, producer)
+            refusals.append(loop.reactor.now)
+            loop.reactor.call_soon(lambda: producer.outcome(RELEASED, True))
+            return DISCARD
+
+    loop.call(lambda: loop.router.subscribe_stream("svc", RefusesAtFirst()))
+    first = loop.call(lambda: loop.router.subscriptions["svc"].pop(0))
+    client = site.client()
+    client.sendall(b"hello")
+    assert receive_exactly(accepted(site.server), 5) == b"hello"
+    pauses = [later - before for before, later in pairwise(refusals)]
+    assert all(pause < 0.02 for pause in pauses[:3])
+    assert pauses[3] >= 0.025
+    assert pauses[4] >= 0.05
+    client.close()
+    loop.call(lambda: loop.router.subscriptions["svc"].append(first))
 
 
 def test_the_end_of_a_client_is_offered_again_too(loop: Loop) -> None:

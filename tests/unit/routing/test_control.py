@@ -460,6 +460,15 @@ def test_set_that_turns_out_to_be_somebody_elses_is_dropped() -> None:
 # -- asked -------------------------------------------------------------------------------------------------------------
 
 
+def test_a_neighbour_that_has_not_announced_its_link_yet_may_pass() -> None:
+    plane = with_neighbour()
+    plane.on_link_up(2, 1, 1.0)
+    hello(plane, "C", 1.0, connection=2)
+    plane.on_timer(2.0)
+    assert not plane.is_valid_origin("B", "0/C")
+    assert plane.may_pass("B", "0/C")
+
+
 def test_valid_origins() -> None:
     plane = with_neighbour()
     plane.on_link_up(2, 1, 1.0)
@@ -472,6 +481,9 @@ def test_valid_origins() -> None:
     assert plane.is_valid_origin("C", None)
     assert plane.is_valid_origin("C", "0/A")
     assert plane.is_valid_origin("C", "unknown")
+    assert plane.may_pass("C", "0/B")
+    assert plane.may_pass("C", None)
+    assert not plane.may_pass("B", "0/B")
     assert plane.is_known_origin("0/B")
     assert not plane.is_known_origin("0/A")
     assert not plane.is_known_origin("unknown")

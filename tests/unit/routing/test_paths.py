@@ -57,3 +57,15 @@ def test_hops_from() -> None:
     assert paths.hops_from("C") == 0
     assert paths.hops_from("nobody") == 0
     assert PathMap("C", {**line, "Z": {}}).hops_from("Z") == 0
+
+
+def test_passes_over_a_link_that_only_this_end_has_announced() -> None:
+    fresh = PathMap("B", {"A": {}, "B": {"A": 1, "C": 1}, "C": {"B": 1}})
+    assert fresh.forwarded_for("A") == frozenset()
+    assert fresh.passes("A", "C")
+    assert fresh.passes("C", "A")
+    assert not fresh.passes("A", "A")
+    assert not fresh.passes("nobody", "C")
+    assert fresh.forwarded_for("A") == frozenset()  # copies of a multicast still wait for the link state
+    elsewhere = PathMap("B", {"A": {"C": 1}, "B": {"A": 1, "C": 1}, "C": {"A": 1}})
+    assert not elsewhere.passes("A", "C")

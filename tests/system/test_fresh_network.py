@@ -1,0 +1,27 @@
+"""The first flow of a network that has just come up, before all its routers know all its links."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.system.network import Network
+from tests.system.services import echo_once
+
+
+@pytest.mark.parametrize("attempt", range(4))
+def test_the_first_flow_through_the_middle(tmp_path: Path, echo_port: int, attempt: int) -> None:
+    network = Network(tmp_path)
+    try:
+        for name in "ABC":
+            network.add(name)
+        network.link("B", "A")
+        network.link("C", "B")
+        network.service("svc", "C", echo_port)
+        network.clients("svc", "A")
+        network.start_at_once()
+        echo_once(network["A"].port("to-svc"), b"first")
+        network.stop()
+    finally:
+        network.kill()
