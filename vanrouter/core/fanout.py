@@ -1,8 +1,10 @@
 """Copies of one delivery for several destinations (router protocol, section 7.4).
 
 Layer: 3. The producer gets its outcome when all copies have one; it is the strongest of rejected, accepted, modified,
-released. A message that comes in pieces is kept once for all its copies, from the slowest copy's place on; reading
-pauses when that is too far behind.
+released. Settlement follows end to end: when all copies are settled the producer's delivery is, and when a producer
+settles on hearing the outcome, so are the copies of consumers that wait for it (receiver settle mode second). A
+message that comes in pieces is kept once for all its copies, from the slowest copy's place on; reading pauses when that
+is too far behind.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from vanrouter.core.buffer import VIEW, new_delivery
 from vanrouter.core.incoming import Incoming
 from vanrouter.core.links import Delivery, Receiver, Sender
-from vanrouter.core.settlement import TERMINAL, copy_outcome, pass_last_word, set_outcome
+from vanrouter.core.settlement import TERMINAL, copy_outcome, count_outcome, pass_last_word, set_outcome
 from vanrouter.core.stream import ACCEPTED, MODIFIED, REJECTED, RELEASED
 from vanrouter.core.table import Address, LocalService, Treatment
 from vanrouter.core.treatment import is_echo
@@ -21,6 +23,7 @@ from vanrouter.engine import proton
 from vanrouter.engine.annotations import Annotations
 from vanrouter.engine.messages import scan
 from vanrouter.engine.proton import (
+    delivery_local_state,
     delivery_pending,
     delivery_remote_state,
     delivery_settle,
@@ -43,6 +46,12 @@ UNSENT_BYTES = 128 * 1024
 
 BEHIND_BYTES = 512 * 1024
 """How far the slowest copy may be behind before reading pauses."""
+
+
+def stronger(best: int, state: int) -> int:
+    """Return which of two outcomes counts: the best so far (0: none), and that of one copy more."""
+    outcome = state if state in TERMINAL else ACCEPTED if state == 0 else REJECTED
+    return outcome if STRENGTH[outcome] > STRENGTH.get(best, 0) else best
 
 
 class Targets:
@@ -118,7 +127,7 @@ def multicast_targets(
 class CompleteFanout:
     """The copies of a complete message."""
 
-    __slots__ = ("_best", "_forwarder", "_pn", "_sending", "copies", "receiver")
+    __slots__ = ("_best", "_forwarder", "_is_told", "_pn", "_sending", "_unanswered", "copies", "receiver")
 
     def __init__(self, forwarder: Forwarder, receiver: Receiver | None, pn: Any) -> None:
         """`receiver`: None when the producer does not wait for an outcome."""
@@ -127,27 +136,51 @@ class CompleteFanout:
         self._pn = pn
         self._best = 0
         self._sending = True
-        self.copies: set[Delivery] = set()
+        self._is_told = False
+        self._unanswered = 0
+        self.copies: dict[Delivery, bool] = {}
+        """Those that are not settled, and whether they have an outcome."""
         if receiver is not None:
             receiver.unsettled += 1
             receiver.connection.incoming[pn] = self
+
+    def add(self, copy: Delivery) -> None:
+        """One copy more."""
+        self.copies[copy] = False
+        self._unanswered += 1
 
     def all_sent(self) -> None:
         """All copies are on their way."""
         self._sending = False
         self._consider()
 
+    def waits_for_settlement(self, delivery: Delivery, state: int) -> bool:
+        """A copy has its outcome; its consumer waits for the producer to settle."""
+        if not self.copies[delivery]:
+            self.copies[delivery] = True
+            self._answer(state)
+            self._consider()
+        return True
+
     def on_copy_outcome(self, delivery: Delivery, state: int, settled: bool, pn: Any) -> None:
         """One copy has come to its end."""
-        self.copies.discard(delivery)
-        outcome = state if state in TERMINAL else ACCEPTED if state == 0 else REJECTED
-        if STRENGTH[outcome] > STRENGTH.get(self._best, 0):
-            self._best = outcome
+        if not self.copies.pop(delivery):
+            self._answer(state)
         self._consider()
+
+    def _answer(self, state: int) -> None:
+        self._unanswered -= 1
+        self._best = stronger(self._best, state)
 
     def _consider(self) -> None:
         receiver = self.receiver
-        if self.copies or self._sending or receiver is None:
+        if self._unanswered or self._sending or receiver is None:
+            return
+        if self.copies:
+            if not self._is_told:
+                self._is_told = True
+                set_outcome(self._pn, self._best)
+                self._forwarder.dirty.add(receiver.connection.engine)
             return
         self.receiver = None
         settlement = self._forwarder.settlement
@@ -186,13 +219,15 @@ class CompleteFanout:
 class Copy:
     """One outgoing half of a message that comes in pieces."""
 
-    __slots__ = ("_fanout", "is_paused", "is_waiting", "place", "pn", "sender")
+    __slots__ = ("_fanout", "is_answered", "is_paused", "is_waiting", "place", "pn", "sender")
 
     def __init__(self, fanout: StreamFanout, sender: Sender) -> None:
         self._fanout = fanout
         self.sender = sender
         self.place = 0
         """Octets sent so far."""
+        self.is_answered = False
+        """It has an outcome, and is not settled."""
         self.is_paused = False
         self.is_waiting = False
         self.pn: Any = None
@@ -243,7 +278,7 @@ class Copy:
 class StreamFanout(Incoming):
     """A message that comes in pieces and goes to several links."""
 
-    __slots__ = ("_base", "_best", "_chunks", "_is_reading", "_size", "copies")
+    __slots__ = ("_base", "_best", "_chunks", "_is_reading", "_size", "_unanswered", "copies")
 
     def __init__(
         self, forwarder: Forwarder, receiver: Receiver, pn: Any, senders: list[Sender], *, is_complete: bool
@@ -257,6 +292,7 @@ class StreamFanout(Incoming):
         self._best = 0
         self._is_reading = True
         self.copies = [Copy(self, sender) for sender in senders]
+        self._unanswered = len(senders)
 
     def begin(self, first: bytes, annotations: Annotations, override: str | None) -> None:
         """Begin all copies."""
@@ -330,6 +366,7 @@ class StreamFanout(Incoming):
 
     def _finish_copy(self, copy: Copy) -> None:
         if self.is_given_up:
+            copy.sender.presettled += 1
             delivery_settle(copy.pn)
             self._drop_copy(copy)
         else:
@@ -360,17 +397,26 @@ class StreamFanout(Incoming):
     def on_copy_update(self, copy: Copy, pn: Any) -> None:
         """One consumer's side has said something."""
         state = delivery_remote_state(pn)
-        if delivery_settled(pn) or (state in TERMINAL and copy.sender.busy is not copy):
+        if delivery_settled(pn):
             delivery_settle(pn)
             self.forwarder.dirty.add(copy.sender.connection.engine)
             self.on_copy_lost(copy, state)
+        elif state in TERMINAL and copy.sender.busy is not copy and not copy.is_answered:
+            copy.is_answered = True
+            self._answer(state)
+
+    def _answer(self, state: int) -> None:
+        self._unanswered -= 1
+        self._best = stronger(self._best, state)
+        if not self._unanswered and self.copies:
+            self.report(self._best, settled=False)
 
     def on_copy_lost(self, copy: Copy, state: int) -> None:
         """One copy has come to its end; when all have, the producer gets the strongest outcome."""
+        count_outcome(copy.sender, state)
         self._drop_copy(copy)
-        outcome = state if state in TERMINAL else ACCEPTED if state == 0 else REJECTED
-        if STRENGTH[outcome] > STRENGTH.get(self._best, 0):
-            self._best = outcome
+        if not copy.is_answered:
+            self._answer(state)
         self._trim()
         if not self.copies and not self.is_settled:
             self._is_reading = True
@@ -403,7 +449,8 @@ class StreamFanout(Incoming):
             for copy in tuple(self.copies):
                 if copy.pn is not None and copy.sender.busy is not copy:
                     pass_last_word(self.pn, copy.pn)
+                    count_outcome(copy.sender, delivery_remote_state(copy.pn))
                     delivery_settle(copy.pn)
                     self.forwarder.dirty.add(copy.sender.connection.engine)
                     self._drop_copy(copy)
-            self.settle(0)
+            self.settle(delivery_local_state(self.pn))

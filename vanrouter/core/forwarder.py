@@ -14,12 +14,13 @@ from vanrouter.core.buffer import BUFFER, BUFFER_BYTES, POINTER, VIEW, new_deliv
 from vanrouter.core.fanout import CompleteFanout, multicast_targets
 from vanrouter.core.inspection import refuse_oversize
 from vanrouter.core.links import Delivery, LinkKind, Origin, Receiver, Sender
+from vanrouter.core.pending import Pending
 from vanrouter.core.resending import RetriedTransit
 from vanrouter.core.sending import Sending
 from vanrouter.core.settlement import NO_ADDRESS, UNAVAILABLE, Settlement, grant, set_outcome
 from vanrouter.core.stream import ACCEPTED, REJECTED, RELEASED
 from vanrouter.core.table import Address, LocalService, Node, Treatment
-from vanrouter.core.transit import Discard, Pending, begin_routed
+from vanrouter.core.transit import Discard, begin_routed
 from vanrouter.core.treatment import Destination, choose
 from vanrouter.engine import proton
 from vanrouter.engine.annotations import NO_ANNOTATIONS, RESEND_RELEASED, Annotations, originated
@@ -96,8 +97,10 @@ class Forwarder(Sending):
             return
         link_advance(receiver.pn)
         receiver.deliveries += 1
-        if size < 0:
-            size = 0
+        self.begin_whole(receiver, pn, max(0, size))
+
+    def begin_whole(self, receiver: Receiver, pn: Any, size: int) -> None:
+        """Take a complete delivery, the first `size` octets of the shared buffer; its link has moved on."""
         if receiver.carries_annotations:
             self._begin_annotated(receiver, pn, size)
             return
@@ -107,17 +110,16 @@ class Forwarder(Sending):
             if start < 0:
                 return
         address = receiver.address
-        if address is not None:
-            sender = address.sole
-            if sender is not None and sender.ready and not start and not sender.connection.engine.blocked:
-                address.deliveries_ingress += 1
-                address.deliveries_egress += 1
-                self._send_directly(receiver, pn, sender, size)
-            else:
-                address.deliveries_ingress += 1
-                self.forward(receiver, pn, delivery_settled(pn), start, size, originated(receiver.flags), address)
-        else:
+        if address is None:
             self._begin_anonymous(receiver, pn, start, size, originated(receiver.flags))
+            return
+        address.deliveries_ingress += 1
+        sender = address.sole
+        if sender is not None and sender.ready and not start and not sender.connection.engine.blocked:
+            address.deliveries_egress += 1
+            self._send_directly(receiver, pn, sender, size)
+        else:
+            self.forward(receiver, pn, delivery_settled(pn), start, size, originated(receiver.flags), address)
 
     def _send_directly(self, receiver: Receiver, pn: Any, sender: Sender, size: int) -> None:
         """The shortest way: from a producer's link to the only consumer's link, which has credit."""
@@ -371,7 +373,7 @@ class Forwarder(Sending):
             copy.settled = settled
             copy.began = self.router.reactor.now
             if not settled and isinstance(origin, CompleteFanout):
-                origin.copies.add(copy)
+                origin.add(copy)
             if sender.kind is LinkKind.DATA or sender.kind is LinkKind.CONTROL:
                 address.deliveries_transit += 1
             else:

@@ -160,7 +160,7 @@ class Incoming:
     def on_producer_update(self) -> None:
         """The producer has settled a complete delivery early."""
         if delivery_settled(self.pn):
-            self.settle(0)
+            self.settle(proton.delivery_local_state(self.pn))
 
     def on_link_lost(self) -> None:
         """The link it comes in on is gone; the engine frees the delivery with it."""

@@ -10,14 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from vanrouter.core.buffer import BUFFER, BUFFER_BYTES, POINTER, VIEW
+from vanrouter.core.buffer import BUFFER_BYTES, POINTER, VIEW
 from vanrouter.core.incoming import Incoming
 from vanrouter.core.links import LinkKind, Receiver
+from vanrouter.core.pending import Pending
 from vanrouter.core.settlement import grant, set_outcome
 from vanrouter.core.stream import REJECTED
-from vanrouter.core.transit import Pending
 from vanrouter.engine import proton
-from vanrouter.engine.annotations import originated
 from vanrouter.engine.annotations import parse as parse_annotations
 from vanrouter.engine.messages import Head, parse_head
 from vanrouter.engine.proton import (
@@ -144,25 +143,7 @@ class Inspection:
         except PeerError as error:
             self._forwarder.reject(receiver, pn, (error.condition, error.description))
             return
-        self._forward(receiver, pn, size)
-
-    def _forward(self, receiver: Receiver, pn: Any, size: int) -> None:
-        """Go on as the forwarder does with a complete delivery in the shared buffer."""
-        forwarder = self._forwarder
-        if receiver.carries_annotations:
-            forwarder._begin_annotated(receiver, pn, size)
-            return
-        start = 0
-        if size > 10 and BUFFER[1] == 0x80:
-            start = forwarder._skip_annotations(receiver, pn, size)
-            if start < 0:
-                return
-        annotations = originated(receiver.flags)
-        if receiver.address is not None:
-            receiver.address.deliveries_ingress += 1
-            forwarder.forward(receiver, pn, delivery_settled(pn), start, size, annotations, receiver.address)
-        else:
-            forwarder._begin_anonymous(receiver, pn, start, size, annotations)
+        self._forwarder.begin_whole(receiver, pn, size)
 
     def look(self, receiver: Receiver, content: bytes, *, is_complete: bool) -> bool:
         """Look at the head of a delivery; False when too little of it has come.

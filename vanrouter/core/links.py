@@ -239,6 +239,9 @@ class Sender:
 class Origin(Protocol):
     """What a delivery that does not come from a link, or has several copies, answers to."""
 
+    def waits_for_settlement(self, delivery: Delivery, state: int) -> bool:
+        """A copy has a terminal state and is not settled yet; True: it stays open until it is."""
+
     def on_copy_outcome(self, delivery: Delivery, state: int, settled: bool, pn: Any) -> None:
         """One copy's disposition; `pn`: the engine's delivery with its details, None when it was lost or never sent."""
 

@@ -63,7 +63,7 @@ class RetriedTransit(Transit):
             delivery_settle(pn)
         else:
             proton.delivery_abort(pn)
-        self._forget_out()
+        self._forget_out(RELEASED)
         self._free_link()
         self.forwarder.dirty.add(self.sender.connection.engine)
         content, address = bytes(retry.content), retry.address

@@ -41,6 +41,10 @@ class StreamTurn:
         """The link is free now."""
         self.transit.start(self.first)
 
+    def waits_for_settlement(self, delivery: Delivery, state: int) -> bool:
+        """It has not been sent: nothing can be said about it."""
+        return False
+
     def on_copy_outcome(self, delivery: Delivery, state: int, settled: bool, pn: Any) -> None:
         """The link is gone before the turn came."""
         self.transit.on_sender_lost(False)

@@ -139,10 +139,11 @@ class Settlement:
             return
         if resend and state:
             delivery.content = None
-        if delivery.origin is not None:
-            if settled or state in TERMINAL:
+        origin = delivery.origin
+        if origin is not None:
+            if settled or (state in TERMINAL and not origin.waits_for_settlement(delivery, state)):
                 self._settle_out(delivery, pn, state, settle=False)
-                delivery.origin.on_copy_outcome(delivery, state, settled, pn)
+                origin.on_copy_outcome(delivery, state, settled, pn)
                 delivery_settle(pn)
                 self._loop.dirty.add(sender.connection.engine)
             return
@@ -222,20 +223,20 @@ class Settlement:
         pn = delivery.pn_out
         if pn is not None:
             pass_last_word(pn_in, pn)
-            self._settle_out(delivery, pn, 0)
+            self._settle_out(delivery, pn, delivery_remote_state(pn))
         self.forget_producer(delivery)
 
     def abandon(self, delivery: Delivery) -> None:
         """Settle a copy on its way out; nobody waits for it any more."""
         pn = delivery.pn_out
         if pn is not None:
-            self._settle_out(delivery, pn, 0)
+            self._settle_out(delivery, pn, delivery_remote_state(pn))
 
     def forget_producer(self, delivery: Delivery) -> None:
         """Nobody waits for the outcome any more."""
         pn_in = delivery.pn_in
         if pn_in is not None:
-            self._settle_in(delivery, 0)
+            self._settle_in(delivery, proton.delivery_local_state(pn_in))
         delivery.receiver = None
         delivery.settled = True
         if delivery.hop is not None:

@@ -1,4 +1,4 @@
-"""Deliveries that come in pieces: waiting for their beginning, passing through, being thrown away.
+"""Deliveries that come in pieces: passing through, being thrown away. How they begin is in `pending`.
 
 Layer: 3. Source: router protocol, sections 2.5, 7.5 and 7.9. A delivery is read as it comes and sent as it is read; it
 is never held whole once it has been routed. Reading pauses while the way on is blocked, except for streams that bring
@@ -10,17 +10,15 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
-from vanrouter.core.buffer import BUFFER_BYTES, POINTER, VIEW, new_delivery
+from vanrouter.core.buffer import POINTER, VIEW, new_delivery
 from vanrouter.core.endpoints import Inlet
 from vanrouter.core.fanout import StreamFanout, multicast_targets
 from vanrouter.core.incoming import Incoming
 from vanrouter.core.links import LinkKind, Receiver, Sender
 from vanrouter.core.settlement import (
-    NO_ADDRESS,
     TERMINAL,
-    UNAVAILABLE,
     copy_outcome,
-    grant,
+    count_outcome,
     pass_last_word,
     set_outcome,
 )
@@ -28,17 +26,14 @@ from vanrouter.core.stream import ACCEPTED, MODIFIED, REJECTED, RELEASED, parse_
 from vanrouter.core.table import Address, LocalService, Node, Treatment
 from vanrouter.core.treatment import Destination, Retry, choose
 from vanrouter.engine import proton
-from vanrouter.engine.annotations import RESEND_RELEASED, STREAMING, UNLIMITED, Annotations, originated
-from vanrouter.engine.annotations import parse as parse_annotations
+from vanrouter.engine.annotations import RESEND_RELEASED, UNLIMITED, Annotations
 from vanrouter.engine.messages import scan
 from vanrouter.engine.proton import (
-    delivery_partial,
     delivery_pending,
     delivery_remote_state,
     delivery_settle,
     delivery_settled,
     link_advance,
-    link_recv,
     link_send,
 )
 from vanrouter.engine.values import NEED_MORE
@@ -46,9 +41,6 @@ from vanrouter.errors import PeerError
 
 if TYPE_CHECKING:
     from vanrouter.core.forwarder import Forwarder
-
-STREAMING_BYTES = 64 * 4072
-"""An incomplete delivery is routed when so much of it has come (section 2.5)."""
 
 HEAD_BYTES = 1 << 20
 """A delivery whose sections in front of the body are longer is refused."""
@@ -58,107 +50,6 @@ MAX_SERVICE_MESSAGE_BYTES = 16 << 20
 
 UNSENT_BYTES = 256 * 1024
 """Octets of one delivery that may wait in the engine before reading pauses (section 7.9)."""
-
-
-class Pending:
-    """An incomplete delivery that cannot be routed yet: its beginning is kept."""
-
-    __slots__ = ("_content", "_forwarder", "_pn", "_receiver")
-
-    def __init__(self, forwarder: Forwarder, receiver: Receiver, pn: Any) -> None:
-        self._forwarder = forwarder
-        self._receiver = receiver
-        self._pn = pn
-        self._content = b""
-        receiver.current = self
-        receiver.deliveries += 1
-
-    def first(self, size: int) -> None:
-        """Look at what is in the shared buffer."""
-        self._content = bytes(VIEW[:size])
-        self._consider()
-
-    def more(self) -> None:
-        """Read what has come and see whether it is enough."""
-        size = link_recv(self._receiver.pn, POINTER, BUFFER_BYTES)
-        if size > 0:
-            self._content += VIEW[:size]
-            self._consider()
-        elif size == proton.EOS:
-            self._consider()
-        elif size < 0:
-            self._drop()
-
-    def _drop(self) -> None:
-        """Aborted before anything was sent on: nothing is sent (section 7.5)."""
-        receiver = self._receiver
-        receiver.current = None
-        link_advance(receiver.pn)
-        delivery_settle(self._pn)
-        grant(receiver)
-        self._forwarder.next_delivery(receiver)
-
-    def on_link_lost(self) -> None:
-        """Nothing was sent on."""
-        self._receiver.current = None
-
-    def _consider(self) -> None:
-        receiver, content = self._receiver, self._content
-        has_more = bool(delivery_pending(self._pn))
-        is_complete = not has_more and not delivery_partial(self._pn)
-        if is_complete:
-            receiver.current = None
-            link_advance(receiver.pn)
-        try:
-            begun = self._begin(receiver, content, is_complete)
-        except PeerError as error:
-            begun = True
-            self._refuse((error.condition, error.description), is_complete=is_complete)
-        if not begun:
-            if is_complete or len(content) > HEAD_BYTES:
-                self._refuse(("amqp:decode-error", "invalid message format"), is_complete=is_complete)
-            elif has_more:
-                self.more()
-        if is_complete:
-            self._forwarder.next_delivery(receiver)
-
-    def _refuse(self, error: tuple[str, str], *, is_complete: bool) -> None:
-        self._forwarder.discard(self._receiver, self._pn, REJECTED, error, is_complete=is_complete)
-
-    def _begin(self, receiver: Receiver, content: bytes, is_complete: bool) -> bool:
-        annotations: Annotations | Any = originated(receiver.flags)
-        start = 0
-        if receiver.carries_annotations:
-            annotations = parse_annotations(content, 0, len(content))
-            if annotations is NEED_MORE:
-                return False
-            start = annotations.length
-        elif len(content) > 1 and content[1] == 0x80:
-            found = parse_annotations(content, 0, len(content))
-            if found is NEED_MORE:
-                return False
-            start = found.length
-        if not (is_complete or annotations.flags & STREAMING or len(content) >= STREAMING_BYTES):
-            return False
-        address = receiver.address
-        forwarder = self._forwarder
-        if address is None:
-            to = annotations.to_override
-            if to is None:
-                scanned = scan(content, start, len(content), True)
-                if scanned is NEED_MORE:
-                    return False
-                to = scanned[1]
-            if to is None:
-                raise PeerError(*NO_ADDRESS)
-            address = forwarder.router.address_for(to)
-            if not receiver.carries_annotations and forwarder.router.is_unavailable(address, to):
-                raise PeerError(*UNAVAILABLE)
-            router = forwarder.router
-            if len(annotations.trace) > router.radius + 1 and not router.is_plausible(annotations):
-                address = None
-        begin_routed(forwarder, receiver, self._pn, content, annotations, start, address, None, is_complete=is_complete)
-        return True
 
 
 def begin_routed(
@@ -399,7 +290,7 @@ class Discard(Incoming):
 class Transit(Incoming):
     """A delivery that is read from one link and sent on another as it comes."""
 
-    __slots__ = ("_address", "_bounded", "_hop", "_moved_from", "_paused", "pn_out", "sender")
+    __slots__ = ("_address", "_bounded", "_hop", "_moved_from", "_paused", "_taken", "pn_out", "sender")
 
     def __init__(
         self,
@@ -419,6 +310,8 @@ class Transit(Incoming):
             moved_from.moved_streams += 1
         self._bounded = True
         self._paused = False
+        self._taken = 0
+        """Octets given to the engine."""
         self._address: Address | None = None
         self._hop: Any = None
 
@@ -431,7 +324,6 @@ class Transit(Incoming):
         """Send the first octets, or wait for the link if another delivery occupies it."""
         self._bounded = not annotations.flags & UNLIMITED
         sender = self.sender
-        sender.deliveries += 1
         section = b""
         if sender.carries_annotations:
             section = sender.connection.section(annotations, self.receiver.target_text)
@@ -450,12 +342,14 @@ class Transit(Incoming):
         sender.ready = False
         self.pn_out = new_delivery(sender.pn)
         sender.connection.outgoing[self.pn_out] = self
+        sender.deliveries += 1
         sender.unsettled += 1
         state = delivery_remote_state(self.pn)
         if state:  # given by the producer with its transfer: it travels with ours
             copy_outcome(self.pn, self.pn_out, state)
             proton.delivery_update(self.pn_out, state)
         link_send(sender.pn, first, len(first))
+        self._taken = len(first)
         if sender.connection.message_log is not None:
             sender.connection.message_log.sent(sender, first)
         self.forwarder.dirty.add(sender.connection.engine)
@@ -471,6 +365,7 @@ class Transit(Incoming):
             return not self._paused
         sender = self.sender
         link_send(sender.pn, POINTER, count)
+        self._taken += count
         self.forwarder.dirty.add(sender.connection.engine)
         if self._bounded and delivery_pending(pn) >= UNSENT_BYTES:
             self._paused = True
@@ -501,8 +396,9 @@ class Transit(Incoming):
         if pn is None:
             return
         if self.is_given_up:
+            self.sender.presettled += 1
             delivery_settle(pn)
-            self._forget_out()
+            self._forget_out(None)
         else:
             link_advance(self.sender.pn)
         self._free_link()
@@ -514,11 +410,14 @@ class Transit(Incoming):
             sender.busy = None
             self.forwarder.link_freed(sender)
 
-    def _forget_out(self) -> None:
+    def _forget_out(self, state: int | None) -> None:
+        """The outgoing half is over; `state`: the outcome to be counted, None for none."""
         pn, self.pn_out = self.pn_out, None
         if pn is not None:
             self.sender.connection.outgoing.pop(pn, None)
             self.sender.unsettled -= 1
+            if state is not None:
+                count_outcome(self.sender, state)
         if self._moved_from is not None:
             self._moved_from.moved_streams -= 1
             self._moved_from = None
@@ -536,7 +435,7 @@ class Transit(Incoming):
             self.forwarder.dirty.add(self.receiver.connection.engine)
         if settled:
             delivery_settle(pn)  # ends it when it is not complete; what still comes in is thrown away
-            self._forget_out()
+            self._forget_out(state)
             self._paused = False
             self._free_link()
             self.forwarder.dirty.add(self.sender.connection.engine)
@@ -553,10 +452,11 @@ class Transit(Incoming):
             pn = self.pn_out
             if pn is not None:
                 pass_last_word(self.pn, pn)
+                state = delivery_remote_state(pn)
                 delivery_settle(pn)
-                self._forget_out()
+                self._forget_out(state)
                 self.forwarder.dirty.add(self.sender.connection.engine)
-            self.settle(0)
+            self.settle(proton.delivery_local_state(self.pn))
 
     def lost(self) -> None:
         """What comes in broke off: so does what goes out (section 7.5)."""
@@ -568,22 +468,26 @@ class Transit(Incoming):
                 delivery_settle(pn)
             else:
                 proton.delivery_abort(pn)
-            self._forget_out()
+            self._forget_out(MODIFIED)
             self._free_link()
             self.forwarder.dirty.add(self.sender.connection.engine)
         else:
             self.forwarder.cancel_wait(self, self.sender)
-            self._forget_out()
+            self._forget_out(None)
 
     def on_sender_lost(self, sent: bool) -> None:
         """The link it goes out on is gone."""
-        if self.pn_out is not None and self.sender.busy is self:
-            proton.delivery_abort(self.pn_out)  # or the engine would end it, and what was sent would look whole
-        self._forget_out()
+        pn = self.pn_out
+        if pn is not None:
+            sent = delivery_pending(pn) < self._taken  # without credit all of it waits in the engine
+            if self.sender.busy is self:
+                proton.delivery_abort(pn)  # or the engine would end it, and what was sent would look whole
+        state = MODIFIED if sent else RELEASED
+        self._forget_out(state)
         self._paused = False
         if not self.is_settled:
-            set_outcome(self.pn, MODIFIED if sent else RELEASED)
+            set_outcome(self.pn, state)
             self.forwarder.dirty.add(self.receiver.connection.engine)
-        self.settle(MODIFIED if sent else RELEASED)
+        self.settle(state)
         if not self.is_complete:
             super().more()

@@ -61,6 +61,47 @@ def test_the_strongest_outcome_counts(world: World, router: Router, size: int, o
     assert tx.credit == 250
 
 
+@pytest.mark.parametrize("outcome", ORDER)
+def test_consumers_that_wait_for_the_settlement(world: World, router: Router, content: bytes, outcome: int) -> None:
+    """Receiver settle mode second: the outcome goes to the producer first, its settlement comes back to all."""
+    first, second = receivers(world, router, 2)
+    tx = world.client(router).sender("m/a")
+    sent = tx.send(content)
+    world.settle()
+    first.got[0].update(outcome)
+    world.settle()
+    world.check()
+    assert sent.state == 0
+    second.got[0].update(RELEASED)
+    world.settle()
+    world.check()
+    assert (sent.state, sent.is_settled) == (outcome, False)
+    assert not first.got[0].is_settled
+    sent.settle()
+    world.settle()
+    world.check()
+    assert first.got[0].is_settled
+    assert second.got[0].is_settled
+    assert tx.credit == 250
+
+
+def test_one_consumer_waits_for_the_settlement_and_one_does_not(world: World, router: Router, content: bytes) -> None:
+    first, second, third = receivers(world, router, 3)
+    sent = world.client(router).sender("m/a").send(content)
+    world.settle()
+    first.got[0].update(MODIFIED)
+    second.got[0].settle(RELEASED)
+    third.got[0].update(RELEASED)
+    world.settle()
+    world.check()
+    assert (sent.state, sent.is_settled) == (MODIFIED, False)
+    first.client.drop()
+    third.got[0].settle()
+    world.settle()
+    world.check()
+    assert (sent.state, sent.is_settled) == (MODIFIED, True)
+
+
 def test_settled_without_a_state_counts_as_accepted(world: World, router: Router, content: bytes) -> None:
     links = receivers(world, router, 2)
     sent = world.client(router).sender("m/a").send(content)

@@ -95,20 +95,6 @@ def test_octets_go_on_as_they_come(way: Way, settled: bool) -> None:
         assert held(router) == 0
 
 
-def test_what_is_not_streaming_waits_for_its_end(near: Way) -> None:
-    tx = near.producer.sender("a")
-    sent = tx.begin()
-    sent.write(PIECE * 10)
-    near.rest()
-    assert not near.rx.got
-    sent.write(PIECE * 10)
-    near.rest()  # more than 64 buffers now
-    assert near.rx.got
-    sent.end()
-    near.rest()
-    assert near.rx.contents == [PIECE * 20]
-
-
 def push(sent: Sent, count: int) -> None:
     """Write so many octets, the engine of the client never holding more than 1 MB of them, as far as they go."""
     world = sent.link.client.world
@@ -179,20 +165,6 @@ def test_a_stopped_stream_leaves_the_way_to_others(world: World) -> None:
 
 
 # Aborts.
-
-
-def test_aborted_before_anything_was_sent_on(near: Way) -> None:
-    tx = near.producer.sender("a")
-    sent = tx.begin()
-    sent.write(PIECE)
-    near.rest()
-    sent.abort()
-    near.rest()
-    assert not near.rx.got
-    assert tx.credit == 250
-    assert tx.send(b"next")
-    near.rest()
-    assert near.rx.contents == [b"next"]
 
 
 def test_aborted_in_the_middle(way: Way) -> None:
