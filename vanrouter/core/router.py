@@ -205,8 +205,8 @@ class Router:
         return self.table.watch(self._ensure(self.space.service_address(address)), callback)
 
     def send_message(self, to: str, content: bytes) -> bool:
-        """Send a whole message of the router's own; False when nobody consumes `to`."""
-        return self.forwarder.send(to, content)
+        """Send a whole message of the router's own, pre-settled; False when nobody consumes `to`."""
+        return self.forwarder.send(to, content, settled=True)
 
     def _ensure(self, text: str) -> Address:
         address = self.table.ensure(self.space.key(text))

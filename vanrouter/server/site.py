@@ -108,6 +108,10 @@ class Site:
         mode = router.mode.capitalize()
         detail = f", area=0 id={router.router_id}" if router.is_interior else ""
         logger.info("Router started in %s mode%s", mode, detail)
+        if router.is_interior:
+            is_set = str(self.router_attributes.get("dataConnectionCount", "")).isdigit()
+            how = "set to" if is_set else "calculated at"
+            config_logger.info("Inter-router data connections %s %d", how, self.settings.data_connections())
         self.management.start()
         StuckReport(router).start()
         for config in self._configuration.entities:
