@@ -15,7 +15,7 @@ Floors; imports run downward only, and a unit test holds the table:
     mgmt      schema, entities, management agent, configuration files
     errors    ids
 
-A byte: `adaptors/tcp` reads a client socket and pushes into its stream (`core/stream`); `core/forwarder` chose the
+A byte: `adaptors/tcp_flow` reads a client socket and pushes into its stream (`core/stream`); `core/forwarder` chose the
 outgoing link when the flow began; `engine/connection` has Proton frame and encrypt it, and writes once for all that
 was queued in this turn of the loop. At the other site the same rooms in reverse.
 

@@ -187,8 +187,8 @@ class Site:
             self._renew_users_of(entity)
 
     def delete(self, entity: Entity) -> None:
-        """Take an entity down."""
-        live = self.objects.pop(entity, None)
+        """Take an entity down. What refuses stays as it is."""
+        live = self.objects.get(entity)
         kind = entity.type.short
         drop = self.router_attributes.get("dropTcpConnections") is not False
         if isinstance(live, (ListenerService, ConnectorService)):
@@ -210,6 +210,7 @@ class Site:
             listener = self._tcp_listener(entity.text("listener"))
             if listener is not None:
                 listener.remove_address(str(live.name))
+        self.objects.pop(entity, None)
 
     def update_connection(self, identity: str, changes: Mapping[str, object]) -> None:
         """Cut a connection, or trace its frames."""

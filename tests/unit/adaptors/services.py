@@ -6,10 +6,54 @@ import socket
 from typing import Any
 
 from tests.unit.adaptors.streams import Loop, accepted, connected, listening
-from vanrouter.adaptors.tcp import ConnectorConfig, ListenerConfig, TcpAdaptor
+from vanrouter.adaptors.tcp_config import ConnectorConfig, ListenerConfig
 from vanrouter.adaptors.tcp_connector import ConnectorService
-from vanrouter.adaptors.tcp_listener import ListenerService
+from vanrouter.adaptors.tcp_listener import ListenerAddress, ListenerService
+from vanrouter.adaptors.tcp_shared import Service, Shared
 from vanrouter.core.flows import FlowRecorder
+
+
+class Services:
+    """The TCP services of one router by name, as the composition root holds them by entity."""
+
+    def __init__(self, *shared: Any, **more: Any) -> None:
+        self.shared = Shared(*shared, **more)
+        self.listeners: dict[str, ListenerService] = {}
+        self.connectors: dict[str, ConnectorService] = {}
+        self._retired: list[Service] = []
+
+    def create_listener(self, config: ListenerConfig) -> ListenerService:
+        service = self.listeners[config.name] = ListenerService(self.shared, config)
+        service.start()
+        return service
+
+    def create_connector(self, config: ConnectorConfig) -> ConnectorService:
+        service = self.connectors[config.name] = ConnectorService(self.shared, config)
+        service.start()
+        return service
+
+    def add_listener_address(self, listener: str, name: str, address: str, value: int) -> ListenerAddress:
+        return self.listeners[listener].add_address(name, address, value)
+
+    def remove_listener_address(self, listener: str, name: str) -> None:
+        self.listeners[listener].remove_address(name)
+
+    def delete_listener(self, name: str, *, drop_connections: bool = True) -> None:
+        self.listeners[name].delete(drop_connections)
+        self._retired.append(self.listeners.pop(name))
+
+    def delete_connector(self, name: str, *, drop_connections: bool = True) -> None:
+        self.connectors[name].delete(drop_connections)
+        self._retired.append(self.connectors.pop(name))
+
+    def stop_accepting(self) -> None:
+        for service in (*self.listeners.values(), *self.connectors.values()):
+            service.shut_down()
+
+    def close(self) -> None:
+        self.stop_accepting()
+        for service in (*self.listeners.values(), *self.connectors.values(), *self._retired):
+            service.drop_flows()
 
 
 class Site:
@@ -18,9 +62,7 @@ class Site:
         self.loop = loop
         self.router = loop.router
         self.server = listening()
-        self.adaptor = loop.call(
-            lambda: TcpAdaptor(loop.router, max_buffered_bytes=max_buffered_bytes, recorder=recorder)
-        )
+        self.adaptor = loop.call(lambda: Services(loop.router, max_buffered_bytes, recorder=recorder))
         loop.at_end.append(self.adaptor.close)
         self.connector = self.connect_to(self.server, "c", **(connector or {}))
         self.listener = self.listen("l", **(listener or {}))

@@ -6,8 +6,9 @@ from itertools import pairwise
 
 import pytest
 
-from tests.unit.adaptors.services import Site
+from tests.unit.adaptors.services import Services, Site
 from tests.unit.adaptors.streams import Loop, accepted, connected, listening, receive_all, receive_exactly
+from vanrouter.adaptors.tcp_config import ListenerConfig
 from vanrouter.adaptors.tcp_listener import DISCARD, any_address, listening_socket
 from vanrouter.core.stream import RELEASED, Producer, Sink, StreamHead
 from vanrouter.errors import ConfigError
@@ -297,3 +298,25 @@ def test_deletion_with_and_without_its_connections(loop: Loop, drop: bool) -> No
     else:
         client.sendall(b"still here")
         assert receive_exactly(server, 10) == b"still here"
+
+
+def test_a_tenant_stands_in_front_of_stream_addresses(loop: Loop) -> None:
+    services = loop.call(lambda: Services(loop.router, tenant="van1"))
+    config = ListenerConfig(name="l", host="127.0.0.1", port="0", address="svc")
+    listener = loop.call(lambda: services.create_listener(config))
+    assert loop.call(listener.choose_address).to == "van1/svc"
+    assert loop.router.watches[-1].address == "svc"
+    loop.call(services.close)
+
+
+def test_shut_down_takes_no_clients_and_leaves_flows(loop: Loop) -> None:
+    site = Site(loop)
+    client, _ = site.pair()
+    loop.wait_for(lambda: len(site.listener.flows) + len(site.connector.flows) == 2)
+    loop.call(site.adaptor.stop_accepting)
+    with pytest.raises(ConnectionRefusedError):
+        site.client()
+    assert site.listener.has_flows
+    loop.call(site.adaptor.close)
+    receive_all(client)
+    assert not site.listener.has_flows

@@ -313,6 +313,16 @@ def test_a_password_that_cannot_be_read_is_said_and_does_not_end_the_router(benc
     assert bench.live("l").settings.tls.password is None
 
 
+def test_what_refuses_to_go_is_not_forgotten(bench: Bench) -> None:
+    listener = {"host": "127.0.0.1", "port": "0", "multiAddressStrategy": "weighted"}
+    bench.manager.call("CREATE", listener, type="tcpListener", name="several")
+    bench.manager.call("CREATE", {"address": "a", "value": 1, "listener": "several"}, type="listenerAddress", name="a")
+    several = entity(bench, "tcpListener", "several")
+    with pytest.raises(ConfigError, match="still has addresses"):
+        bench.site.delete(several)
+    assert bench.live("several") is bench.site.objects[several]
+
+
 # Small things.
 
 
