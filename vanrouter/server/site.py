@@ -208,7 +208,7 @@ class Site:
             self.router.table.rules.remove(str(live))
         elif kind == "listenerAddress":
             listener = self._tcp_listener(entity.text("listener"))
-            if listener is not None:
+            if listener is not None and live is not None:
                 listener.remove_address(str(live.name))
         self.objects.pop(entity, None)
 
