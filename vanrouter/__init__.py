@@ -13,7 +13,7 @@ Floors; imports run downward only, and a unit test holds the table:
     net       event loop, timers, listeners, connectors
     routing   the routing protocol, pure, told the time
     mgmt      schema, entities, management agent, configuration files
-    errors    ids
+    errors    histogram    ids
 
 A byte: `adaptors/tcp_flow` reads a client socket and pushes into its stream (`core/stream`); `core/forwarder` chose the
 outgoing link when the flow began; `engine/connection` has Proton frame and encrypt it, and writes once for all that

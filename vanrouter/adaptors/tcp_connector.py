@@ -103,6 +103,7 @@ class ConnectorFlow(Flow):
             return
         if self.record is not None:
             self.record.error = os.strerror(error)
+        self.service.connect_failures += 1
         self.service.health.flow_refused(error)
         self.give_up(RELEASED if self.is_resent else MODIFIED)
 
@@ -235,6 +236,8 @@ class ConnectorService(Service):
         self.record = ServiceRecord(
             ServiceKind.CONNECTOR, config.name, "tcp", config.host, config.port, config.address, config.process
         )
+        self.connect_failures = 0
+        """Flows that no address of the server took."""
         self.waiting: set[ConnectorFlow] = set()
         """Flows without a connection yet."""
         self.resolver = Resolver(shared.reactor, config.host, config.port)
@@ -313,15 +316,21 @@ class ConnectorService(Service):
 
     def on_unresolvable(self, error: Exception) -> None:
         """The host has no address."""
+        self.connect_failures += 1
         reason = getattr(error, "strerror", None) or str(error)
         if reason != self.health.last_error:
             self.health.last_error = reason
             logger.error("Connector %s: %s:%s: %s", self.name, self.host, self.port, reason)
 
+    @property
+    def oper_status(self) -> str:
+        """What was last observed of the server."""
+        return self.health.status
+
     def live_attributes(self) -> dict[str, Any]:
         """Return the attributes that change by themselves."""
         return {
-            "operStatus": self.health.status,
+            "operStatus": self.oper_status,
             "connectionsOpened": self.connections_opened,
             "connectionsClosed": self.connections_closed,
             "bytesIn": self.bytes_in,

@@ -156,6 +156,8 @@ class ListenerFlow(Flow):
         self.limited = False
         self.resume()
         self.start_idle_clock()
+        shared = self.shared
+        shared.flow_setup.observe(shared.reactor.now - self.opened_at)
         return self
 
     def received(self, total: int) -> None:

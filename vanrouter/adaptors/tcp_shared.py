@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from vanrouter.core.flows import PARENT_DELETED, TLS_FAILED, FlowRecorder, NoRecorder
 from vanrouter.core.stream import Producer, Sink, StreamConsumer
+from vanrouter.histogram import Histogram
 from vanrouter.net.memory import Trimmer
 from vanrouter.net.reactor import Reactor
 from vanrouter.net.wheel import Wheel
@@ -84,6 +85,7 @@ class Shared:
         "backlogged",
         "buffered",
         "ended_for_memory",
+        "flow_setup",
         "max_buffered",
         "reactor",
         "recorder",
@@ -105,6 +107,8 @@ class Shared:
         watches and subscriptions itself."""
         self.reactor = router.reactor
         self.wheel = Wheel(router.reactor)
+        self.flow_setup = Histogram()
+        """Seconds from a client's connection to the stream of the far end's connector."""
         self.max_buffered = max_buffered_bytes
         self.buffered = 0
         """Octets kept for sockets that take no more."""

@@ -27,6 +27,7 @@ from vanrouter.core.transit import stream_link
 from vanrouter.core.treatment import choose
 from vanrouter.engine.annotations import Annotations, originated
 from vanrouter.engine.values import NEED_MORE
+from vanrouter.histogram import Histogram
 from vanrouter.ids import random_suffix
 from vanrouter.net.memory import Trimmer
 from vanrouter.net.reactor import Reactor
@@ -101,6 +102,8 @@ class Router:
         """Everything that management shows as a connection, by its number; AMQP connections and adaptors' flows."""
         self.amqp_connections: dict[int, Connection] = {}
         self.links: dict[int, Receiver | Sender] = {}
+        self.queue_wait = Histogram()
+        """Seconds that deliveries have waited for credit, of those that had to."""
         self.totals: dict[str, int] = {}
         """Counters of links that are gone."""
         self._connection_numbers = count(1)

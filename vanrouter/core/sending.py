@@ -133,6 +133,8 @@ class Sending:
                 delivery.origin.resume()  # type: ignore[union-attr]  # only a stream waits without content
                 sender.is_draining = False
             else:
+                if delivery.began:
+                    self.router.queue_wait.observe(self.router.reactor.now - delivery.began)
                 self.put(delivery, section, content, 0, 0)
         sender.update_ready()
         if queue and sender.credit > 0 and sender.busy is None and not sender.closed:

@@ -250,6 +250,11 @@ class Logs:
         """Lines lost because sinks were too slow or failed."""
         return self._writer.dropped + self._writer.failed
 
+    @property
+    def queued(self) -> int:
+        """Lines that wait for their sinks."""
+        return self._writer.queued
+
     def _module_of(self, logger: str) -> str:
         module = self._modules.get(logger)
         if module is None:

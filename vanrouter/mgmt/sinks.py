@@ -128,6 +128,11 @@ class Writer:
         else:
             self._queue.put((sink, line))
 
+    @property
+    def queued(self) -> int:
+        """Lines that wait."""
+        return self._queue.qsize()
+
     def close_sink(self, sink: Sink) -> None:
         """Close a sink after the lines queued for it."""
         self._queue.put((sink, None))

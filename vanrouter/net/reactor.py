@@ -22,6 +22,8 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from typing import Any, Protocol
 
+from vanrouter.histogram import Histogram
+
 logger = logging.getLogger(__name__)
 
 IN: int = select.EPOLLIN
@@ -70,6 +72,8 @@ class Reactor:
         self.turns = 0
         self.busiest_turn_s = 0.0
         """Longest turn so far, from readiness to the end of the flush: the lag that another event may have seen."""
+        self.turn_time = Histogram()
+        """The same of all turns, in seconds."""
         self._poller = select.epoll()
         self._callbacks: dict[int, Callable[[int], object]] = {}
         self._timers: list[tuple[float, int, Timer]] = []
@@ -180,6 +184,7 @@ class Reactor:
         lasted = self.clock() - begun
         if lasted > self.busiest_turn_s:
             self.busiest_turn_s = lasted
+        self.turn_time.observe(lasted)
 
     def _time_to_wait(self) -> float:
         if self.dirty or self._soon:  # queued before the loop ran, or between two turns
