@@ -25,7 +25,7 @@ from vanrouter.core.peer import (
 )
 from vanrouter.core.router import Router
 from vanrouter.engine import proton, trace
-from vanrouter.engine.connection import EngineConnection
+from vanrouter.engine.connection import Channel, EngineConnection
 from vanrouter.engine.sections import Int
 from vanrouter.engine.security import (
     PeerSecurity,
@@ -59,6 +59,15 @@ HANDSHAKE_S = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OuterTls:
+    """TLS that ends before the engine, under a WebSocket. `user`: of the client's certificate, None without one."""
+
+    protocol: str | None
+    cipher: str | None
+    user: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AmqpSettings:
     """What listener and connector entities have in common."""
 
@@ -88,6 +97,7 @@ class AmqpSettings:
     require_tls: bool = False
     handshake_timeout_s: int = 0
     failover_urls: tuple[dict[str, str], ...] = ()
+    outer_tls: OuterTls | None = None
     # Connectors.
     verify_hostname: bool = True
     sasl_username: str | None = None
@@ -269,6 +279,16 @@ class AmqpConnections:
             has_sasl=True,
             uid_format=None if settings.tls is None else settings.tls.uid_format,
         )
+        outer = settings.outer_tls
+        if outer is not None:
+            security = connection.security = replace(
+                security,
+                is_authenticated=security.is_authenticated or outer.user is not None,
+                is_encrypted=True,
+                user=outer.user or security.user,
+                tls_protocol=outer.protocol,
+                tls_cipher=outer.cipher,
+            )
         name = None if settings.tls is None or security.user is None else settings.tls.names.get(security.user)
         if name is not None:
             security = connection.security = replace(security, user=name)
@@ -320,8 +340,11 @@ class AmqpListener:
         self._make_domain()
         targets = addresses_for(settings.host, settings.port, settings.family, is_passive=True)
         self._acceptor = Acceptor(self._router.reactor, bind(targets), self._taken)
-        name = settings.name
-        logger.info("Listening on %s:%d%s", settings.host, self._acceptor.port, f" ({name})" if name else "")
+        self._announce(f"{settings.host}:{self._acceptor.port}", f" ({settings.name})" if settings.name else "")
+
+    def _announce(self, endpoint: str, name: str) -> None:
+        """Say which port it became: programs that gave port 0 read it here."""
+        logger.info("Listening on %s%s", endpoint, name)
 
     def _make_domain(self) -> None:
         settings = self.settings
@@ -354,9 +377,18 @@ class AmqpListener:
             return settings.authenticate_peer and settings.tls is not None and settings.tls.ca_file is not None
         return "EXTERNAL" in settings.sasl_mechanisms.upper().split()
 
+    @property
+    def is_listening(self) -> bool:
+        """Whether the port is really open."""
+        return self._acceptor is not None
+
     def _taken(self, sock: socket.socket, address: Any) -> None:
-        connections, settings = self._connections, self.settings
-        host = text_address(address)
+        tune(sock, self.settings.role)
+        self._serve(sock, self.settings, self._domain, text_address(address))
+
+    def _serve(self, channel: Channel, settings: AmqpSettings, domain: Any, host: str) -> Connection | None:
+        """Begin AMQP with a client, unless there are too many; the channel is the connection's from now on."""
+        connections = self._connections
         count = len(connections.accepted)
         connections.processed += 1
         if count >= connections.max_connections or len(connections.opening) >= connections.max_handshakes:
@@ -365,11 +397,10 @@ class AmqpListener:
             else:
                 connections.handshakes_refused += 1
             policy_logger.info("DENY Connection '%s' based on global connection count. nConnections= %d", host, count)
-            sock.close()
-            return
+            channel.close()
+            return None
         policy_logger.debug("ALLOW Connection '%s' based on global connection count. nConnections= %d", host, count + 1)
-        tune(sock, settings.role)
-        connection = connections.make(sock, settings, self._domain, is_server=True, host=host)
+        connection = connections.make(channel, settings, domain, is_server=True, host=host)
         logger.info("[C%d] Accepted connection to %s from %s", connection.id, settings.endpoint, host)
         connections.accepted.add(connection)
         connections.opening.add(connection)
@@ -378,6 +409,7 @@ class AmqpListener:
         connection.on_opened = lambda: self._opened(connection, timer)
         connection.on_closed = lambda condition: self._closed(connection, timer, condition)
         connections.start(connection)
+        return connection
 
     def _opened(self, connection: Connection, timer: Any) -> None:
         timer.cancel()
