@@ -105,7 +105,9 @@ class Router(Program):
                 rf"Listener {re.escape(listener)}: listening for client connections", timeout_s=timeout_s, after=after
             )
             return self._tcp_ports[listener]
-        match = self.wait_for(rf"Listening on \S*?:(\d+) \({re.escape(listener)}\)", timeout_s=timeout_s, after=after)
+        match = self.wait_for(
+            rf"Listening (?:for HTTP )?on \S*?:(\d+) \({re.escape(listener)}\)", timeout_s=timeout_s, after=after
+        )
         return int(match[1])
 
     def stop(self) -> None:

@@ -35,6 +35,7 @@ from vanrouter.mgmt.policy import PolicyError
 from vanrouter.net.reactor import Reactor
 from vanrouter.server.management import ManagementNode
 from vanrouter.server.policy import PolicyGate, vhost_entities
+from vanrouter.server.port import Ports, is_http
 from vanrouter.server.settings import TREATMENTS, Settings, control_settings, text_of
 from vanrouter.server.views import LiveViews
 
@@ -79,7 +80,8 @@ class Site:
         self.views = LiveViews(self)
         self.agent = Agent(self.registry, self.views, self)
         self.management = ManagementNode(self)
-        self._is_shutting_down = False
+        self.ports = Ports(self)
+        self.is_shutting_down = False
 
     def _set_limits(self, router: Mapping[str, object]) -> None:
         """Take over the bounds of the router entity; 0 leaves the built-in ones (extensions, limits)."""
@@ -134,9 +136,9 @@ class Site:
 
     def shut_down(self) -> None:
         """End at once: sockets just close (management.md section 12)."""
-        if self._is_shutting_down:
+        if self.is_shutting_down:
             return
-        self._is_shutting_down = True
+        self.is_shutting_down = True
         for live in list(self.objects.values()):
             if isinstance(live, AmqpConnector):
                 live.is_closed = True
@@ -270,7 +272,8 @@ class Site:
     # One method for each type that has a live object.
 
     def _up_listener(self, entity: Entity) -> None:
-        listener = AmqpListener(self.amqp, self.settings.amqp(entity))
+        settings = self.settings.amqp(entity)
+        listener = self.ports.listener(entity, settings) if is_http(entity) else AmqpListener(self.amqp, settings)
         self.objects[entity] = listener
         config_logger.info("Configured  Listener: %s", self._described(entity))
         listener.open()
@@ -284,7 +287,7 @@ class Site:
     def _described(self, entity: Entity) -> str:
         profile = entity.text("sslProfile")
         suffix = f", sslProfile={profile}" if profile else ""
-        http = ", http" if entity.is_on("http") else ""
+        http = ", http" if entity.type.short == "listener" and is_http(entity) else ""
         endpoint = f"{entity.text('host')}:{entity.text('port')}"
         return f"{endpoint} proto=any, role={entity.text('role')}{http}{suffix}"
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import resource
 import socket
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -19,13 +20,14 @@ from vanrouter.core.auto_links import AutoLink
 from vanrouter.core.connection import Connection
 from vanrouter.core.links import LinkKind, Receiver, Sender
 from vanrouter.core.peer import Role
-from vanrouter.core.router import CONTAINER_ROLES, COUNTED_IN, COUNTED_OUT
+from vanrouter.core.router import CONTAINER_ROLES
 from vanrouter.core.services import MessageService
-from vanrouter.core.stuck import STUCK_S, stuck_deliveries, zero_credit_s
+from vanrouter.core.stuck import stuck_deliveries, zero_credit_s
 from vanrouter.core.table import Address
 from vanrouter.engine import trace
 from vanrouter.engine.proton import link_credit
 from vanrouter.mgmt.entities import Entity
+from vanrouter.server.totals import Totals
 
 if TYPE_CHECKING:
     from vanrouter.server.site import Site
@@ -149,23 +151,19 @@ class LiveViews:
             }
 
     def _rows_routerMetrics(self) -> Iterator[Mapping[str, object]]:  # noqa: N802  # named for the entity type
+        totals = Totals(self._router)
+        deque(totals.gather(), maxlen=0)
+        yield self.router_metrics(totals)
+
+    def router_metrics(self, sums: Totals) -> dict[str, Any]:
+        """Return the row of routerMetrics, given the sums over all links."""
         router = self._router
-        totals = dict(router.totals)
         now = router.reactor.now
-        blocked = 0
-        for link in router.links.values():
-            is_in = isinstance(link, Receiver)
-            for name in COUNTED_IN if is_in else COUNTED_OUT:
-                totals[name] = totals.get(name, 0) + getattr(link, name)
-            role = link.connection.role
-            if role in CONTAINER_ROLES:
-                name = f"{'in' if is_in else 'out'} {role.value}"
-                totals[name] = totals.get(name, 0) + link.deliveries
-            blocked += zero_credit_s(link, now) > STUCK_S
+        totals = sums.counts
         table = router.table
         addresses = table.addresses.values()
         size, resident = memory()
-        yield {
+        return {
             "identity": "1",
             "id": router.router_id,
             "version": __version__,
@@ -191,7 +189,7 @@ class LiveViews:
             "deliveriesIngressInterNetwork": totals.get("in inter-network", 0),
             "deliveriesEgressInterNetwork": totals.get("out inter-network", 0),
             "deliveriesRedirectedToFallback": 0,
-            "linksBlocked": blocked,
+            "linksBlocked": sums.blocked,
             "uptimeSeconds": int(now - self._site.started_at),
             "memoryUsage": size,
             "residentMemoryUsage": resident,
