@@ -153,6 +153,8 @@ class ClientStream(Stream):
                 return
             # Answered before the request was whole: nobody reads the rest of it.
             self.connection.emit(wire.rst_stream(self.id, ErrorCode.CANCEL))
+        else:
+            self.connection.is_answered = True
         self.connection.done(self)
 
     def take_data(self, data: bytes | memoryview, octets: int) -> None:
@@ -218,14 +220,11 @@ class Http2Client(Connection):
         """Exchanges that may begin now."""
         self._next_id = 1
         self._is_gone = False
+        self.is_answered = False
+        """The last exchange that ended had a whole answer."""
         self._takes_websockets = False
         self._extended: set[int] = set()
         """Streams that were asked for by extended CONNECT."""
-
-    @property
-    def exchanges(self) -> int:
-        """Exchanges that are open."""
-        return len(self.streams)
 
     def first_octets(self) -> bytes:
         values = {wire.ENABLE_PUSH: 0}
@@ -249,7 +248,6 @@ class Http2Client(Connection):
         is_gathering = self._gathered is not None
         if not is_gathering:
             self._gathered = bytearray()
-        self._start()
         self.send_headers(stream_id, request_fields(head, is_extended=is_extended), wire.END_STREAM if is_end else 0)
         if not is_gathering:
             self._write_gathered()
@@ -338,8 +336,11 @@ class Http2Client(Connection):
             self.owner.on_gone(self)
 
     def _close_if_idle(self) -> None:
-        if not self.streams and (self._is_gone or self.is_single):
-            self.close()
+        if self.streams or not (self._is_gone or self.is_single) or self.is_over:
+            return
+        if self.is_single and self.is_answered:
+            self._gathered = None  # acknowledgements that nobody waits for
+        self.close()
 
     def receive_end(self) -> None:
         """The server sends no more: what it has not answered is lost."""

@@ -24,7 +24,7 @@ from vanrouter.adaptors import http2_frames as wire
 from vanrouter.adaptors.http2_flow import FIRST_WINDOW_BYTES, Stream
 from vanrouter.adaptors.http2_frames import ErrorCode, GoAwayError, ResetError
 from vanrouter.adaptors.http2_hpack import BlockReader, BlockWriter, Field
-from vanrouter.adaptors.http_exchange import HeadLimits, Transport
+from vanrouter.adaptors.http_exchange import Failure, HeadLimits, Transport
 
 MAX_STREAMS = 100
 """Streams a client may have open at a time; also what a server is taken to allow before it says."""
@@ -122,7 +122,8 @@ class Connection:
         # Out.
         self._writer = BlockWriter()
         self._gathered: bytearray | None = None
-        self._is_started = False
+        self._preamble = self.first_octets()
+        """What stands in front of all else, until it has been said."""
         self._waiting: deque[Stream] = deque()
         self.is_blocked = False
         """The transport takes no more for now."""
@@ -140,17 +141,12 @@ class Connection:
             return
         self._gathered = bytearray()
         try:
-            self._start()
+            if self._preamble and not self.is_single:
+                self.emit(b"")
             self._split(data)
         except GoAwayError as fault:
             self.fail(fault.code, fault.description)
         self._write_gathered()
-
-    def _start(self) -> None:
-        """Announce our settings, once."""
-        if not self._is_started:
-            self._is_started = True
-            self.emit(self.first_octets())
 
     def first_octets(self) -> bytes:
         """Return what this side says first."""
@@ -335,7 +331,10 @@ class Connection:
         self._has_peer_settings = True
         for key, value in frame.settings.items():
             self._on_setting(key, value)
-        self.emit(wire.SETTINGS_ACK)
+        if self._preamble:
+            self._preamble += wire.SETTINGS_ACK
+        else:
+            self.emit(wire.SETTINGS_ACK)
         self.on_settings()
 
     def _on_setting(self, key: int, value: int) -> None:
@@ -419,7 +418,13 @@ class Connection:
     # --- octets out ---------------------------------------------------------------------------------------------------
 
     def emit(self, octets: bytes) -> None:
-        """Send whole frames, or gather them."""
+        """Send whole frames, or gather them.
+
+        On a transport of one exchange our settings wait for the first of them: as long as nothing was said, somebody
+        else can still take the exchange.
+        """
+        if self._preamble:
+            octets, self._preamble = self._preamble + octets, b""
         if self._gathered is None:
             if not self.is_over and not self.transport.write(octets):
                 self.is_blocked = True
@@ -514,6 +519,28 @@ class Connection:
             return
         self.is_over = True
         self.lose_streams(is_refused)
+
+    @property
+    def has_spoken(self) -> bool:
+        """Whether the other end has been told anything."""
+        return not self._preamble
+
+    @property
+    def is_waiting_for_head(self) -> bool:
+        """Whether part of something has come that no exchange has begun with yet."""
+        return self._block is not None or (bool(self._partial) and not self.streams)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no exchange is in progress."""
+        return not self.streams
+
+    def abort(self, failure: Failure) -> None:
+        """End the transport in the middle; streams that are open are lost."""
+        self.is_over = True
+        self._gathered = None
+        self.transport.abort(failure)
+        self.lose_streams(is_refused=False)
 
     def lose_streams(self, is_refused: bool) -> None:
         """Tell all streams that they are over."""

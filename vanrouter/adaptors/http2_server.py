@@ -38,6 +38,8 @@ from vanrouter.adaptors.http_exchange import (
 )
 
 SWITCHING_PROTOCOLS = 101
+TRIED_ELSEWHERE = (Failure.NO_SERVICE, Failure.UNANSWERED)
+"""On a stream through the router the other end decides what to make of these."""
 LAST_PING = b"draining"
 """Octets of the PING between the two GOAWAY of a graceful end: what was on its way has come when it is answered."""
 
@@ -103,9 +105,14 @@ class ServerStream(Stream):
     def on_failure(self, failure: Failure) -> None:
         if not self.is_open:
             return
+        connection = self.connection
         if self.has_head:
-            self.connection.emit(wire.rst_stream(self.id, failure.error_code))
-            self.connection.done(self)
+            connection.emit(wire.rst_stream(self.id, failure.error_code))
+            connection.done(self)
+            return
+        if connection.is_single and not connection.has_spoken and failure in TRIED_ELSEWHERE:
+            connection.forget(self)
+            connection.abort(failure)
             return
         text = failure.reason.encode() + b"\n"
         headers = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(text))]
@@ -180,11 +187,6 @@ class Http2Server(Connection):
         self._preface_left = len(wire.PREFACE)
         self._goaway_id: int | None = None
         """Streams above it are not taken any more; None: all are."""
-
-    @property
-    def exchanges(self) -> int:
-        """Exchanges that are open."""
-        return len(self.streams)
 
     def first_octets(self) -> bytes:
         if self.is_single:

@@ -33,6 +33,7 @@ class Line:
         self.is_open = True
         """What `write` answers."""
         self.ended = ""
+        self.failure: Failure | None = None
 
     def write(self, data: bytes | memoryview) -> bool:
         assert not self.ended, "written after the end"
@@ -53,9 +54,10 @@ class Line:
         assert not self.ended
         self.ended = "closed"
 
-    def abort(self) -> None:
+    def abort(self, failure: Failure | None = None) -> None:
         assert not self.ended
         self.ended = "aborted"
+        self.failure = failure
 
     def take(self) -> bytes:
         out = bytes(self.out)

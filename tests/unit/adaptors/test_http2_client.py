@@ -118,7 +118,7 @@ def test_answers_that_fail(server: RawServer, said: bytes, failure: Failure | No
     server.say(said)
     if failure is not None:
         assert server.first.failure is failure  # type: ignore[attr-defined]
-        assert server.client.exchanges == 0
+        assert server.client.is_idle
     else:
         assert server.line.ended  # a frame beyond 16 KiB
 
@@ -175,7 +175,7 @@ def test_bodies_that_are_none(server: RawServer) -> None:
         assert asker.head is not None
         assert asker.head.length == 0
         server.say(frame(wire.DATA, 1, stream_id))
-    assert server.client.exchanges == 1
+    assert len(server.client.streams) == 1
 
 
 def test_an_early_answer_resets_the_rest_of_the_request() -> None:
@@ -248,7 +248,7 @@ def test_a_websocket() -> None:
     exchange.requester.on_end()
     pair.settle()
     assert (exchange.trailers, asker.trailers) == ((), ())
-    assert pair.client.exchanges == 1
+    assert len(pair.client.streams) == 1
 
 
 def test_other_changes_of_protocol_are_not_asked_for() -> None:

@@ -3,7 +3,7 @@
 import h2.events
 import pytest
 
-from tests.unit.adaptors.http2_peers import BLOCK, OtherClient, RawClient, frame
+from tests.unit.adaptors.http2_peers import BLOCK, OtherClient, RawClient, frame, frames
 from vanrouter.adaptors import http2_frames as wire
 from vanrouter.adaptors.http2_frames import ErrorCode
 from vanrouter.adaptors.http_exchange import Failure, HeadLimits, ResponseHead
@@ -21,7 +21,7 @@ def test_a_request_and_its_answer() -> None:
     assert answer.headers == [(b":status", b"200"), (b"content-type", b"text/plain")]
     assert client.of(h2.events.DataReceived)[0].data == b"hello"
     assert client.of(h2.events.StreamEnded)
-    assert client.server.exchanges == 0
+    assert client.server.is_idle
 
 
 def test_a_body_with_trailers_both_ways() -> None:
@@ -58,7 +58,7 @@ def test_an_answer_before_the_request_is_whole() -> None:
     (reset,) = client.of(h2.events.StreamReset)
     assert (reset.stream_id, reset.error_code) == (stream_id, ErrorCode.NO_ERROR)
     assert client.service.last.cancelled is None
-    assert client.server.exchanges == 0
+    assert client.server.is_idle
 
 
 def test_a_client_that_gives_up() -> None:
@@ -158,7 +158,7 @@ def test_a_tunnel() -> None:
     exchange.requester.on_end()
     raw.say(frame(wire.DATA, wire.END_STREAM, 1, b", bye"))
     assert (exchange.body, exchange.trailers) == (b"you too, bye", ())
-    assert raw.server.exchanges == 0
+    assert raw.server.is_idle
     assert not raw.resets
 
 
@@ -241,3 +241,35 @@ def test_one_exchange_only() -> None:
     assert raw.resets == [(3, ErrorCode.REFUSED_STREAM)]
     raw.service.last.answer(200, b"x")
     assert raw.line.ended == "closed"
+
+
+def test_nothing_is_said_before_the_answer_of_a_single_exchange() -> None:
+    raw = RawClient(is_single=True)
+    raw.say(frame(wire.HEADERS, wire.END_HEADERS | wire.END_STREAM, 1, BLOCK))
+    assert not raw.heard
+    raw.service.last.answer()
+    raw.say(b"")
+    assert [kind for kind, _, _, _ in raw.heard] == [wire.SETTINGS, wire.SETTINGS, wire.HEADERS]
+
+
+@pytest.mark.parametrize("failure", Failure)
+def test_a_single_exchange_that_fails(failure: Failure) -> None:
+    raw = RawClient(is_single=True)
+    raw.say(frame(wire.HEADERS, wire.END_HEADERS | wire.END_STREAM, 1, BLOCK))
+    raw.service.last.requester.on_failure(failure)
+    if failure in (Failure.NO_SERVICE, Failure.UNANSWERED):
+        assert (raw.line.ended, raw.line.failure, raw.line.out) == ("aborted", failure, b"")
+    else:
+        assert raw.line.ended == "closed"
+        assert wire.HEADERS in [kind for kind, _, _, _ in frames(raw.line.take())]
+
+
+def test_a_head_that_does_not_come() -> None:
+    raw = RawClient()
+    assert not raw.server.is_waiting_for_head
+    raw.say(frame(wire.HEADERS, wire.END_STREAM, 1, BLOCK)[:5])
+    assert raw.server.is_waiting_for_head
+    raw.say(frame(wire.HEADERS, wire.END_STREAM, 1, BLOCK)[5:])
+    assert raw.server.is_waiting_for_head
+    raw.say(frame(wire.CONTINUATION, wire.END_HEADERS, 1))
+    assert not raw.server.is_waiting_for_head
