@@ -111,7 +111,7 @@ def test_any_frames_are_survived_by_the_server(octets: list[bytes]) -> None:
         for exchange in raw.service.exchanges[-1:]:
             exchange.requester.on_response(ResponseHead(200, [], length=None))
             exchange.requester.on_data(b"answer")
-            exchange.requester.on_writable()
+            exchange.requester.on_resume()
 
 
 @given(st.lists(frames_of_any_kind | plausible | st.just(frame(wire.HEADERS, 4, 1, b"\x88")), max_size=30))

@@ -92,7 +92,7 @@ class ClientStream(Stream):
 
     def on_sendable(self) -> None:
         if not self.is_answered:
-            self.requester.on_writable()
+            self.requester.on_resume()
 
     def on_local_end(self) -> None:
         if self.is_remote_ended:

@@ -120,7 +120,7 @@ class ServerStream(Stream):
         self.on_data(text)
         self.on_end()
 
-    def on_writable(self) -> None:
+    def on_resume(self) -> None:
         if self.is_open:
             self.credit_held()
 

@@ -12,7 +12,7 @@ Contract:
   it.
 * `begin` calls nothing of the requester before it returns. Every other call may come from within any other.
 * `data` takes all octets during the call; a memoryview is valid during the call only. False asks for silence until
-  `Requester.on_writable()` (request) or `Responder.resume()` (response); what had been read already may still come.
+  `Requester.on_resume()` (request) or `Responder.resume()` (response); what had been read already may still come.
 * After `cancel`, `on_failure` or the end of the response nothing more is called on either end: the exchange is over. A
   response that ends before its request does ends the exchange too.
 * Several 1xx heads may come before the one final head. After a head with status 101, and after a 2xx answer to
@@ -155,7 +155,7 @@ class Requester(Protocol):
     def on_failure(self, failure: Failure) -> None:
         """There will be no (more) response; the exchange is over."""
 
-    def on_writable(self) -> None:
+    def on_resume(self) -> None:
         """The responder takes octets again, after a `data` that answered False."""
 
 
@@ -163,7 +163,7 @@ class Responder(Protocol):
     """The end that the request goes to."""
 
     def data(self, data: bytes | memoryview) -> bool:
-        """Octets of the request; False: no more until `Requester.on_writable()`."""
+        """Octets of the request; False: no more until `Requester.on_resume()`."""
 
     def end(self, trailers: Sequence[Header] = ()) -> None:
         """The request is complete."""
@@ -200,8 +200,12 @@ class Transport(Protocol):
     def close(self) -> None:
         """Both directions have ended well: write what waits, then end. No call of the codec follows."""
 
-    def abort(self) -> None:
-        """End at once, in the middle of something. No call of the codec follows."""
+    def abort(self, failure: Failure | None = None) -> None:
+        """End at once, in the middle of something. No call of the codec follows.
+
+        `failure`: what a server codec with `is_single` says when nothing of an answer has gone out and its exchange
+        ended with NO_SERVICE or UNANSWERED: the other end decides whether to try elsewhere. Other failures it answers.
+        """
 
 
 class Codec(Protocol):

@@ -6,7 +6,7 @@ answers through it. An `Outlet` is the sink of a service here: its octets go out
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from vanrouter.core.buffer import VIEW, new_delivery
 from vanrouter.core.incoming import Incoming
@@ -164,12 +164,19 @@ class LocalSink:
             self._service = None
 
 
+class Left(Protocol):
+    """What counts a stream between two services."""
+
+    def leave(self) -> None:
+        """The stream is over."""
+
+
 class LocalProducer:
     """Passes answers on and notices the end."""
 
     __slots__ = ("_producer", "_sink", "received", "writable")
 
-    def __init__(self, sink: LocalSink, producer: Producer) -> None:
+    def __init__(self, sink: Left, producer: Producer) -> None:
         self._sink = sink
         self._producer = producer
         self.received = producer.received
@@ -201,7 +208,15 @@ class Outlet:
         "takes_early",
     )
 
-    def __init__(self, forwarder: Forwarder, sender: Sender, producer: Producer, moved_from: Sender | None) -> None:
+    def __init__(
+        self,
+        forwarder: Forwarder,
+        sender: Sender,
+        producer: Producer,
+        moved_from: Sender | None,
+        *,
+        is_free: bool = True,
+    ) -> None:
         self._pushed = 0
         self._forwarder = forwarder
         self.sender = sender
@@ -216,6 +231,13 @@ class Outlet:
         self._moved_from = moved_from
         if moved_from is not None:
             moved_from.moved_streams += 1
+        self.pn: Any = None
+        if is_free:
+            self.occupy()
+
+    def occupy(self) -> None:
+        """Begin the delivery on the link."""
+        sender = self.sender
         self.pn = new_delivery(sender.pn)
         sender.busy = self
         sender.ready = False
@@ -296,9 +318,13 @@ class Outlet:
 
     def _forget(self) -> None:
         pn, self.pn = self.pn, None
-        self._producer = None
         self._connection.outgoing.pop(pn, None)
         self.sender.unsettled -= 1
+        self.drop_holds()
+
+    def drop_holds(self) -> None:
+        """Nobody is told anything any more, and nothing counts any more."""
+        self._producer = None
         if self._moved_from is not None:
             self._moved_from.moved_streams -= 1
             self._moved_from = None

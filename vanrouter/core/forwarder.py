@@ -11,7 +11,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from vanrouter.core.buffer import BUFFER, BUFFER_BYTES, POINTER, VIEW, new_delivery
-from vanrouter.core.fanout import CompleteFanout, multicast_targets
+from vanrouter.core.deliveries import CollectedMulticast, give_copy
+from vanrouter.core.fanout import CompleteFanout, StreamFanout, multicast_targets
 from vanrouter.core.inspection import refuse_oversize
 from vanrouter.core.links import Delivery, LinkKind, Origin, Receiver, Sender
 from vanrouter.core.pending import Pending
@@ -20,7 +21,7 @@ from vanrouter.core.sending import Sending
 from vanrouter.core.settlement import NO_ADDRESS, UNAVAILABLE, Settlement, grant, set_outcome
 from vanrouter.core.stream import ACCEPTED, REJECTED, RELEASED
 from vanrouter.core.table import Address, LocalService, Node, Treatment
-from vanrouter.core.transit import Discard, begin_routed
+from vanrouter.core.transit import Discard, begin_routed, stream_link
 from vanrouter.core.treatment import Destination, choose
 from vanrouter.engine import proton
 from vanrouter.engine.annotations import NO_ANNOTATIONS, RESEND_RELEASED, Annotations, originated
@@ -225,7 +226,7 @@ class Forwarder(Sending):
     ) -> None:
         """Send a complete message in the shared buffer, octets `start` to `size`, to where its address says."""
         if address.treatment <= Treatment.MULTICAST:
-            self._forward_multicast(receiver, pn, settled, bytes(VIEW[start:size]), annotations, address)
+            self.forward_multicast(receiver, pn, settled, bytes(VIEW[start:size]), annotations, address)
             return
         if address.treatment == Treatment.UNAVAILABLE:
             self.unroutable(receiver, pn, settled, address)
@@ -328,9 +329,18 @@ class Forwarder(Sending):
         self.put(delivery, section, content, 0, 0)
         return True
 
-    def _forward_multicast(
-        self, receiver: Receiver, pn: Any, settled: bool, content: bytes, annotations: Annotations, address: Address
+    def forward_multicast(
+        self,
+        receiver: Receiver,
+        pn: Any,
+        settled: bool,
+        content: bytes,
+        annotations: Annotations,
+        address: Address,
+        *,
+        is_granted: bool = False,
     ) -> None:
+        """Copy a complete message to all who take it. `is_granted`: its credit has been given back already."""
         if not settled and delivery_remote_state(pn):  # a state came with the transfer: copies take it along
             begin_routed(self, receiver, pn, content, annotations, 0, address, None, is_complete=True)
             return
@@ -345,7 +355,7 @@ class Forwarder(Sending):
         if not senders and not targets.services:
             self.unroutable(receiver, pn, settled, address)
             return
-        if receiver.replenishes_at_once or settled:
+        if not is_granted and (receiver.replenishes_at_once or settled):
             grant(receiver)
         fanout = CompleteFanout(self, None if settled else receiver, pn)
         if settled:
@@ -354,8 +364,39 @@ class Forwarder(Sending):
         self.send_copies(fanout, senders, receiver.target_text, content, annotations, settled, address)
         for service in targets.services:
             address.deliveries_to_container += 1
-            service.on_message(annotations, content, None)
+            if service.takes_sections:
+                give_copy(service, annotations, content, fanout)
+            else:
+                service.on_message(annotations, content, None)
         fanout.all_sent()
+
+    def begin_multicast(
+        self,
+        receiver: Receiver,
+        pn: Any,
+        content: bytes,
+        annotations: Annotations,
+        address: Address,
+        *,
+        is_complete: bool,
+    ) -> None:
+        """Send the beginning of a delivery to all who take copies."""
+        targets = multicast_targets(
+            self.router, address, annotations, receiver.connection, is_anonymous=receiver.address is None
+        )
+        if any(service.takes_sections for service in targets.services):
+            if not is_complete:
+                CollectedMulticast(self, receiver, pn, annotations, address).begin(content)
+                return
+            if not delivery_remote_state(pn):
+                self.forward_multicast(receiver, pn, delivery_settled(pn), content, annotations, address)
+                return
+        senders = [stream_link(sender) for sender in targets.senders(content)]
+        if not senders:
+            self.discard(receiver, pn, RELEASED, is_complete=is_complete)
+            return
+        fanout = StreamFanout(self, receiver, pn, senders, is_complete=is_complete)
+        fanout.begin(content, annotations, receiver.target_text)
 
     def send_copies(
         self,

@@ -14,6 +14,7 @@ from typing import Any
 from vanrouter.core.auto_links import AutoLinks
 from vanrouter.core.connection import Connection
 from vanrouter.core.control import CONTROL_KEYS, ControlHost
+from vanrouter.core.deliveries import Awaited, DeliveryConsumer, DeliveryService, open_message, send_whole
 from vanrouter.core.edge import EdgeHost, EdgeServer
 from vanrouter.core.endpoints import LocalSink, NoSink, Outlet
 from vanrouter.core.forwarder import Forwarder
@@ -160,7 +161,7 @@ class Router:
         if not isinstance(destination, (Sender, Node)):
             address.deliveries_to_container += 1
             parsed = parse_stream_head(head, 0, len(head), annotations)
-            if parsed is NEED_MORE or not destination.is_stream:
+            if parsed is NEED_MORE or not destination.is_stream or destination.takes_sections:
                 return self._no_way(producer)
             return LocalSink(destination, parsed[0], producer)
         sender = self.forwarder.sender_for(destination, address, 4)
@@ -194,6 +195,30 @@ class Router:
         address = self._ensure(text)
         address.is_internal = True
         return Subscription(self, address, StreamService(consumer), text)
+
+    def subscribe_deliveries(self, address: str, consumer: DeliveryConsumer, weight: int = 1) -> Subscription:
+        """Take the messages of an address, section by section; it is announced to the network."""
+        text = self.space.service_address(address)
+        return Subscription(self, self._ensure(text), DeliveryService(consumer, weight), text)
+
+    def new_delivery_address(self, consumer: DeliveryConsumer) -> Subscription:
+        """Make a dynamic address whose messages come to `consumer`; its text is the subscription's `address`."""
+        text = self.space.dynamic_source(random_suffix())
+        address = self._ensure(text)
+        address.is_internal = True
+        return Subscription(self, address, DeliveryService(consumer), text)
+
+    def send_whole(self, to: str, content: bytes, flags: int, producer: Producer) -> Awaited:
+        """Send a whole message; `producer` is told its outcome, not before this returns."""
+        return send_whole(self, to, content, flags, producer)
+
+    def open_message(self, to: str, first: bytes, flags: int, producer: Producer) -> Sink:
+        """Begin a message that goes out piece by piece; RELEASED at the end of the turn when there is no way."""
+        return open_message(self, to, first, flags, producer)
+
+    def stream_link(self, sender: Sender) -> Sender:
+        """Return the link of a message that goes where `sender` leads, and brings no window of its own."""
+        return stream_link(sender)
 
     def subscribe_messages(self, address: str, take: MessageTaker, *, is_announced: bool) -> Subscription:
         """Take the messages of an address, whole."""

@@ -26,18 +26,23 @@ MessageTaker = Callable[[Annotations, bytes, "Receiver | None"], object]
 class StreamService:
     """A consumer of streams at an address."""
 
-    __slots__ = ("capacity", "consumer", "is_stream", "open_count", "weight")
+    __slots__ = ("capacity", "consumer", "is_stream", "open_count", "takes_sections", "weight")
 
     def __init__(self, consumer: StreamConsumer, weight: int = 1) -> None:
         self.consumer = consumer
         self.weight = weight
         self.is_stream = True
+        self.takes_sections = False
         self.open_count = 0
         self.capacity = STREAM_CAPACITY
 
     def on_stream(self, head: StreamHead, producer: Producer) -> Sink:
         """A stream begins."""
         return self.consumer.on_stream(head, producer)
+
+    def on_delivery(self, annotations: Annotations, producer: Producer) -> Sink:
+        """Sections are parsed before a stream begins."""
+        raise NotImplementedError
 
     def on_message(self, annotations: Annotations, content: bytes, receiver: Receiver | None) -> None:
         """A copy of a multicast: streams have no use for it."""
@@ -46,17 +51,22 @@ class StreamService:
 class MessageService:
     """A taker of whole messages at an address."""
 
-    __slots__ = ("_take", "capacity", "is_stream", "open_count", "weight")
+    __slots__ = ("_take", "capacity", "is_stream", "open_count", "takes_sections", "weight")
 
     def __init__(self, take: MessageTaker) -> None:
         self._take = take
         self.weight = 1
         self.is_stream = False
+        self.takes_sections = False
         self.open_count = 0
         self.capacity = STREAM_CAPACITY
 
     def on_stream(self, head: StreamHead, producer: Producer) -> Sink:
         """Streams are not taken: a message service gets its messages whole."""
+        raise NotImplementedError
+
+    def on_delivery(self, annotations: Annotations, producer: Producer) -> Sink:
+        """Nor are messages that come in pieces."""
         raise NotImplementedError
 
     def on_message(self, annotations: Annotations, content: bytes, receiver: Receiver | None) -> None:

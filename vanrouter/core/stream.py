@@ -93,7 +93,7 @@ class StreamConsumer(Protocol):
 
 
 def parse_stream_head(
-    buffer: bytes | bytearray | memoryview, start: int, end: int, annotations: Annotations
+    buffer: bytes | bytearray | memoryview, start: int, end: int, annotations: Annotations, *, is_complete: bool = False
 ) -> tuple[StreamHead, int] | NeedMore:
     """Parse the sections in front of the octets of a stream.
 
@@ -102,6 +102,7 @@ def parse_stream_head(
         start: where its router annotations end.
         end: where the octets that have come so far end.
         annotations: what the annotations said.
+        is_complete: no more octets will come: a message of another kind may have no body.
 
     Returns:
         The head and the offset of the first octet of the stream; NEED_MORE while that is not known. The body of a
@@ -110,7 +111,7 @@ def parse_stream_head(
     Raises:
         PeerError: the sections are broken.
     """
-    parsed = parse_head(buffer, start, end)
+    parsed = parse_head(buffer, start, end, is_complete)
     if parsed is NEED_MORE:
         return NEED_MORE
     offset = parsed.body_offset

@@ -60,11 +60,16 @@ class LocalService(Protocol):
     open_count: int
     """Deliveries in progress, for balancing."""
     capacity: int
+    takes_sections: bool
+    """Takes messages with their sections, as they come (`on_delivery`)."""
     weight: int
     """Share of new deliveries where the distribution is `even` (extensions)."""
 
     def on_stream(self, head: StreamHead, producer: Producer) -> Sink:
         """A stream begins."""
+
+    def on_delivery(self, annotations: Annotations, producer: Producer) -> Sink:
+        """A message begins whose sections follow."""
 
     def on_message(self, annotations: Annotations, content: bytes, receiver: Receiver | None) -> None:
         """A whole message; `receiver` is the link it came on, None for one from inside the router."""

@@ -11,8 +11,8 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from vanrouter.core.buffer import POINTER, VIEW, new_delivery
+from vanrouter.core.deliveries import DeliveryInlet
 from vanrouter.core.endpoints import Inlet
-from vanrouter.core.fanout import StreamFanout, multicast_targets
 from vanrouter.core.incoming import Incoming
 from vanrouter.core.links import LinkKind, Receiver, Sender
 from vanrouter.core.settlement import (
@@ -81,15 +81,7 @@ def begin_routed(
     if service is None:
         address.deliveries_ingress += 1
     if address.treatment <= Treatment.MULTICAST:
-        targets = multicast_targets(
-            router, address, annotations, receiver.connection, is_anonymous=receiver.address is None
-        )
-        senders = [stream_link(sender) for sender in targets.senders(content[start:])]
-        if not senders:
-            forwarder.discard(receiver, pn, RELEASED, is_complete=is_complete)
-            return
-        fanout = StreamFanout(forwarder, receiver, pn, senders, is_complete=is_complete)
-        fanout.begin(content[start:], annotations, receiver.target_text)
+        forwarder.begin_multicast(receiver, pn, content[start:], annotations, address, is_complete=is_complete)
         return
     destination: Destination | None = service or choose(
         address, annotations, receiver.connection, router.may_pass, tried
@@ -142,11 +134,15 @@ def begin_at_service(
     is_complete: bool,
 ) -> None:
     """Give the beginning of a delivery to a service of this process."""
+    if service.takes_sections:
+        inlet = DeliveryInlet(forwarder, receiver, pn, is_complete=is_complete)
+        inlet.begin_delivery(service, annotations, content[start:])
+        return
     if not service.is_stream:
         Collected(forwarder, receiver, pn, annotations, service, is_complete=is_complete).begin(content[start:])
         return
     try:
-        parsed = parse_stream_head(content, start, len(content), annotations)
+        parsed = parse_stream_head(content, start, len(content), annotations, is_complete=is_complete)
     except PeerError as error:
         forwarder.discard(receiver, pn, REJECTED, (error.condition, error.description), is_complete=is_complete)
         return

@@ -219,6 +219,23 @@ def _paired(items: list[Any]) -> dict[Any, Any]:
         raise _broken("map with a key that is a collection") from error
 
 
+def decode_pairs(octets: bytes) -> list[tuple[Any, Any]]:
+    """Decode the map that `octets` are, with keys that may come several times, in their order.
+
+    Raises:
+        PeerError: `amqp:decode-error`; the octets are not one whole map.
+    """
+    if not octets or octets[0] not in (0xC1, 0xD1):
+        raise _broken("no map")
+    try:
+        items, after = _decode_list(octets, 1, len(octets), 0)
+    except (IndexError, struct.error, UnicodeDecodeError) as error:
+        raise _broken("value is cut short, or no text") from error
+    if after != len(octets) or len(items) & 1:
+        raise _broken("map with a key without a value, or something behind it")
+    return list(zip(items[::2], items[1::2], strict=True))
+
+
 def _decode_array(octets: bytes, position: int, end: int, depth: int) -> tuple[Array, int]:
     count, position, last = _compound(octets, position, end, octets[position - 1])
     if depth >= MAX_DEPTH:

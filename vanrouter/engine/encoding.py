@@ -6,7 +6,7 @@ Layer: 2. Source: AMQP 1.0 part 1, sections 1.2 and 1.6.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -188,6 +188,15 @@ def _encode_map(value: dict[Any, Any], out: bytearray) -> None:
         _encode(key, out)
         _encode(item, out)
     _put_size(out, begin, 0xC1, 2 * len(value))
+
+
+def encode_pairs(pairs: Sequence[tuple[Any, Any]], out: bytearray) -> None:
+    """Append a map whose keys may come several times, in their order: what HTTP headers are in messages."""
+    begin = len(out)
+    for key, item in pairs:
+        _encode(key, out)
+        _encode(item, out)
+    _put_size(out, begin, 0xC1, 2 * len(pairs))
 
 
 def _put_size(out: bytearray, begin: int, code: int, count: int) -> None:

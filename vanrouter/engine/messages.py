@@ -12,7 +12,7 @@ import struct
 from dataclasses import dataclass, field
 from typing import Any
 
-from vanrouter.engine.decoding import DECODE_ERROR, decode, skip
+from vanrouter.engine.decoding import DECODE_ERROR, decode, decode_pairs, skip
 from vanrouter.engine.encoding import encode, encode_into
 from vanrouter.engine.values import NEED_MORE, NeedMore, Symbol, UByte, UInt
 from vanrouter.errors import PeerError
@@ -124,6 +124,15 @@ class Head:
                 raise _invalid()
             self._application = found = value
         return {} if found is None else found
+
+    def application_pairs(self) -> list[tuple[Any, Any]]:
+        """Decode the application properties in their order; a key may come several times.
+
+        Raises:
+            PeerError: they are not a map.
+        """
+        found = self._application
+        return decode_pairs(bytes(self._buffer[found[0] : found[1]])) if isinstance(found, tuple) else []
 
 
 def _invalid() -> PeerError:

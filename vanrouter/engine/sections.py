@@ -6,8 +6,8 @@ addresses has more. The types stand in `values.py`, the two directions in `encod
 
 from __future__ import annotations
 
-from vanrouter.engine.decoding import DECODE_ERROR, decode, iterate_list, skip
-from vanrouter.engine.encoding import encode, encode_into
+from vanrouter.engine.decoding import DECODE_ERROR, decode, decode_pairs, iterate_list, skip
+from vanrouter.engine.encoding import encode, encode_into, encode_pairs
 from vanrouter.engine.values import (
     NEED_MORE,
     Array,
@@ -54,8 +54,10 @@ __all__ = [
     "ULong",
     "UShort",
     "decode",
+    "decode_pairs",
     "encode",
     "encode_into",
+    "encode_pairs",
     "iterate_list",
     "skip",
 ]

@@ -166,7 +166,7 @@ class Asker:
         self.failure = failure
         self.on_over()
 
-    def on_writable(self) -> None:
+    def on_resume(self) -> None:
         self.writable += 1
 
 

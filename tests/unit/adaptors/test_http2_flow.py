@@ -19,7 +19,7 @@ def test_the_window_opens_only_as_the_service_takes() -> None:
     pair.settle()
     assert len(service.body) == FIRST_WINDOW_BYTES
     service.is_open = True
-    service.requester.on_writable()
+    service.requester.on_resume()
     pair.settle()
     assert len(service.body) == 1 << 20
 
@@ -48,7 +48,7 @@ def test_the_requester_is_told_that_it_may_go_on() -> None:
     assert not responder.data(bytes(FIRST_WINDOW_BYTES + 1))
     pair.settle()
     assert asker.writable == 0
-    pair.service.last.requester.on_writable()
+    pair.service.last.requester.on_resume()
     pair.settle()
     assert asker.writable == 1
 

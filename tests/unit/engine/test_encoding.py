@@ -2,7 +2,8 @@ from uuid import UUID
 
 import pytest
 
-from vanrouter.engine.encoding import encode, encode_into
+from vanrouter.engine.decoding import decode_pairs
+from vanrouter.engine.encoding import encode, encode_into, encode_pairs
 from vanrouter.engine.values import (
     Array,
     Byte,
@@ -21,7 +22,7 @@ from vanrouter.engine.values import (
     ULong,
     UShort,
 )
-from vanrouter.errors import MisuseError
+from vanrouter.errors import MisuseError, PeerError
 
 UUID_OCTETS = "00112233445566778899aabbccddeeff"
 
@@ -116,3 +117,20 @@ def test_appends_to_what_is_there() -> None:
 def test_what_has_no_form_is_the_callers_mistake(value: object) -> None:
     with pytest.raises(MisuseError):
         encode(value)
+
+
+def test_pairs_keep_their_order_and_repeat_their_keys() -> None:
+    pairs = [(Symbol("x"), "1"), (":path", "/"), (Symbol("x"), "2")]
+    out = bytearray()
+    encode_pairs(pairs, out)
+    assert decode_pairs(bytes(out)) == pairs
+    out.clear()
+    encode_pairs(pairs * 200, out)
+    assert out[0] == 0xD1
+    assert decode_pairs(bytes(out)) == pairs * 200
+    out.clear()
+    encode_pairs([], out)
+    assert decode_pairs(bytes(out)) == []
+    for broken in (b"", b"\x45", b"\xc1\x01\x00x", b"\xc1\x02\x01\x40", b"\xc1\x05\x02\xa1\x01\xff\x40", b"\xc1"):
+        with pytest.raises(PeerError):
+            decode_pairs(broken)
