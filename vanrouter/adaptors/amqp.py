@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol
@@ -319,6 +320,13 @@ def tune(sock: socket.socket, role: Role) -> None:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, NOTSENT_LOWAT_BYTES)
 
 
+def wants_certificate(settings: AmqpSettings) -> bool:
+    """Tell whether clients must show one: always with EXTERNAL; clients of other mechanisms prove who they are."""
+    if settings.sasl_mechanisms is None:
+        return settings.authenticate_peer and settings.tls is not None and settings.tls.ca_file is not None
+    return "EXTERNAL" in settings.sasl_mechanisms.upper().split()
+
+
 class AmqpListener:
     """A listener entity."""
 
@@ -337,7 +345,7 @@ class AmqpListener:
             OSError: the address cannot be bound.
         """
         settings = self.settings
-        self._make_domain()
+        self._use_domain(self._new_domain(settings))
         targets = addresses_for(settings.host, settings.port, settings.family, is_passive=True)
         self._acceptor = Acceptor(self._router.reactor, bind(targets), self._taken)
         self._announce(f"{settings.host}:{self._acceptor.port}", f" ({settings.name})" if settings.name else "")
@@ -346,36 +354,35 @@ class AmqpListener:
         """Say which port it became: programs that gave port 0 read it here."""
         logger.info("Listening on %s%s", endpoint, name)
 
-    def _make_domain(self) -> None:
-        settings = self.settings
+    def _new_domain(self, settings: AmqpSettings) -> Any:
         if settings.tls is None:
-            return
-        domain = tls_domain(
+            return None
+        return tls_domain(
             settings.tls,
             is_server=True,
-            verify_peer=self._wants_certificate(),
+            verify_peer=wants_certificate(settings),
             verify_host=False,
             allow_plain=not settings.require_tls and not settings.role.is_router,
         )
+
+    def _use_domain(self, domain: Any) -> None:
         if self._domain is not None:
             free_domain(self._domain)
         self._domain = domain
 
-    def renew(self, settings: AmqpSettings) -> None:
-        """Use other settings, credentials among them, for connections from now on.
+    def renewed(self, settings: AmqpSettings) -> Callable[[], None]:
+        """Return what puts other settings, credentials among them, in force for connections from then on.
 
         Raises:
-            ConfigError: a file of the sslProfile cannot be used.
+            ConfigError: a file of the sslProfile cannot be used; nothing has changed.
         """
-        self.settings = settings
-        self._make_domain()
+        domain = self._new_domain(settings)
 
-    def _wants_certificate(self) -> bool:
-        """Tell whether clients must show one: always with EXTERNAL; clients of other mechanisms prove who they are."""
-        settings = self.settings
-        if settings.sasl_mechanisms is None:
-            return settings.authenticate_peer and settings.tls is not None and settings.tls.ca_file is not None
-        return "EXTERNAL" in settings.sasl_mechanisms.upper().split()
+        def apply() -> None:
+            self.settings = settings
+            self._use_domain(domain)
+
+        return apply
 
     @property
     def is_listening(self) -> bool:
@@ -439,6 +446,4 @@ class AmqpListener:
         if self._acceptor is not None:
             self._acceptor.close()
             self._acceptor = None
-        if self._domain is not None:
-            free_domain(self._domain)
-            self._domain = None
+        self._use_domain(None)

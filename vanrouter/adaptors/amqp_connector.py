@@ -9,6 +9,7 @@ import errno
 import logging
 import os
 import socket
+from collections.abc import Callable
 from random import Random
 from typing import Any
 
@@ -68,20 +69,27 @@ class AmqpConnector:
         Raises:
             ConfigError: a file of the sslProfile cannot be used.
         """
-        self.make_domain()
+        self._use_domain(self._new_domain(self.settings))
         for dial in self._dials:
             dial.connect()
 
-    def renew(self, settings: AmqpSettings) -> None:
-        """Use other settings from now on; credentials of a higher ordinal at once (router protocol, section 1.6).
+    def renewed(self, settings: AmqpSettings) -> Callable[[], None]:
+        """Return what puts other settings in force: for new connections, and of a higher ordinal at once (section 1.6).
 
         Raises:
-            ConfigError: a file of the sslProfile cannot be used.
+            ConfigError: a file of the sslProfile cannot be used; nothing has changed.
         """
-        before, self.settings = self.settings, settings
-        self.make_domain()
-        if before.tls is None or settings.tls is None or settings.tls.ordinal <= before.tls.ordinal:
-            return
+        domain = self._new_domain(settings)
+
+        def apply() -> None:
+            before, self.settings = self.settings, settings
+            self._use_domain(domain)
+            if before.tls is not None and settings.tls is not None and settings.tls.ordinal > before.tls.ordinal:
+                self._dial_anew()
+
+        return apply
+
+    def _dial_anew(self) -> None:
         for dial in self._dials:
             dial.retire()
         self._retired += [dial for dial in self._dials if dial.connection is not None]
@@ -94,20 +102,22 @@ class AmqpConnector:
         if dial in self._retired:
             self._retired.remove(dial)
 
-    def make_domain(self) -> None:
-        """Read the files of the sslProfile; again after it was updated."""
-        tls = self.settings.tls
+    def _new_domain(self, settings: AmqpSettings) -> Any:
+        """Read the files of the sslProfile."""
+        tls = settings.tls
         if tls is None:
-            return
-        if tls.ca_file is None and self.settings.verify_hostname:
+            return None
+        if tls.ca_file is None and settings.verify_hostname:
             raise ConfigError(f"sslProfile {tls.name}", "caCertFile is needed to check the peer's certificate")
-        domain = tls_domain(
+        return tls_domain(
             tls,
             is_server=False,
             verify_peer=tls.ca_file is not None,
-            verify_host=self.settings.verify_hostname,
+            verify_host=settings.verify_hostname,
             allow_plain=False,
         )
+
+    def _use_domain(self, domain: Any) -> None:
         if self._domain is not None:
             free_domain(self._domain)
         self._domain = domain
@@ -117,9 +127,7 @@ class AmqpConnector:
         self.is_closed = True
         for dial in (*self._dials, *self._retired):
             dial.close()
-        if self._domain is not None:
-            free_domain(self._domain)
-            self._domain = None
+        self._use_domain(None)
 
     @property
     def connection(self) -> Connection | None:

@@ -195,7 +195,9 @@ class TlsConnectorFlow(TlsFlow, ConnectorFlow):
 
     def start_io(self) -> None:
         if self.sock is not None:
-            self.begin_tls(self.service.tls_context(self.alpn), self.service.host)
+            files = self.service.config.tls
+            assert files is not None  # the class says so
+            self.begin_tls(self.service.tls_context(self.alpn), self.service.host, files)
 
     def on_handshake(self, alpn: str | None) -> None:  # only what the client's side asked for was offered
         super().start_io()

@@ -268,6 +268,7 @@ class ListenerService(Service):
         """Connections reset because the address could not be reached (`whenUnreachable: refuse`)."""
         self.bound_port: int | None = None
         self._tls = None if config.tls is None else listener_context(config.tls, config.authenticate_peer)
+        self._files = config.tls or TlsFiles()
         self._sockets: dict[int, socket.socket] = {}
         self._attempt = 0
         self._is_deleted = False
@@ -412,7 +413,7 @@ class ListenerService(Service):
             else:
                 secured = TlsListenerFlow(self, sock, remote)
                 self.on_flow_opened(secured)
-                secured.begin_tls(self._tls, None)
+                secured.begin_tls(self._tls, None, self._files)
 
     def _pause_accepting(self, listening: socket.socket, error: OSError) -> None:
         fd = listening.fileno()
@@ -448,7 +449,7 @@ class ListenerService(Service):
         context = listener_context(files, self.config.authenticate_peer)
 
         def apply() -> None:
-            self._tls = context
+            self._tls, self._files = context, files
 
         return apply
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from vanrouter.adaptors.tcp_flow import LINGER_S, Flow
 from vanrouter.net.reactor import ERROR, IN, OUT
-from vanrouter.net.tls import Tls
+from vanrouter.net.tls import Tls, TlsFiles
 from vanrouter.net.wheel import Wheel
 
 HANDSHAKE_TIMEOUT_S = 10.0
@@ -26,16 +26,19 @@ class TlsFlow(Flow):
     """
 
     tls: Tls
+    credentials: TlsFiles
+    """The sslProfile as it was when the flow began."""
     is_shaking: bool
     has_closed_output: bool
     is_closing: bool
 
-    def begin_tls(self, context: ssl.SSLContext, server_name: str | None) -> None:
+    def begin_tls(self, context: ssl.SSLContext, server_name: str | None, credentials: TlsFiles) -> None:
         """Shake hands; `on_handshake` follows."""
         assert self.sock is not None
         self.is_shaking = True
         self.has_closed_output = False
         self.is_closing = False
+        self.credentials = credentials
         self.tls = Tls(self.sock, context, server_name)
         self.ends_at = self.shared.reactor.now + HANDSHAKE_TIMEOUT_S
         self.shared.wheel.schedule(self, HANDSHAKE_TIMEOUT_S)
@@ -157,6 +160,7 @@ class TlsFlow(Flow):
             return {}
         return {
             "isEncrypted": True,
+            "tlsOrdinal": self.credentials.ordinal,
             "ssl": True,
             "sslProto": cipher[1] if self.tls.session.version() is None else self.tls.session.version(),
             "sslCipher": cipher[0],

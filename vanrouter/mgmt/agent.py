@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from vanrouter.errors import ConfigError, ManagementError
+from vanrouter.errors import ConfigError, ManagementError, VanrouterError
 from vanrouter.mgmt import rules
 from vanrouter.mgmt.attributes import quoted
 from vanrouter.mgmt.changes import created, updated
@@ -131,6 +131,9 @@ class Actions(Protocol):
     def delete(self, entity: Entity) -> None:
         """Take down an entity; it leaves the registry afterwards."""
 
+    def reload(self, done: Callable[[Mapping[str, list[str]] | VanrouterError], object]) -> None:
+        """Read the configuration file again; `done` is told what has changed, or why nothing has."""
+
     def update_connection(self, identity: str, changes: Mapping[str, object]) -> None:
         """Cut a connection (`adminStatus` = deleted) or switch its frame trace (`enableProtocolTrace`)."""
 
@@ -171,12 +174,12 @@ class Agent:
             "CALLME": self._call_me,
         }
 
-    def handle(self, request: Request) -> Reply:
-        """Answer one request; whatever it holds, there is a reply."""
+    def handle(self, request: Request, later: Callable[[Reply], object] = lambda reply: None) -> Reply | None:
+        """Answer one request; whatever it holds, there is a reply: returned, or given to `later` and None returned."""
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug("Agent request user=%s properties=%s", request.user, _for_log(request.properties))
         try:
-            status, body = self._answer(request)
+            answer = self._answer(request, later)
         except ManagementError as error:
             return self._refuse(request, error.status, error.description)
         except InvalidEntityError as error:
@@ -187,6 +190,9 @@ class Agent:
             self.crashed += 1
             logger.exception("Error performing %s: %s", quoted(request.operation), type(error).__name__)
             return Reply(status=500, description=f"Internal error: {type(error).__name__}", body={})
+        if answer is None:
+            return None
+        status, body = answer
         return Reply(status=status, description=_DESCRIPTIONS[status], body=body)
 
     def _refuse(self, request: Request, status: int, description: str) -> Reply:
@@ -195,7 +201,7 @@ class Agent:
         logger.error("Error performing %s: %s", operation[:LOGGED_CHARACTERS], description)
         return Reply(status=status, description=description, body={})
 
-    def _answer(self, request: Request) -> tuple[int, object]:
+    def _answer(self, request: Request, later: Callable[[Reply], object]) -> tuple[int, object] | None:
         if not isinstance(request.operation, str) or not request.operation:
             raise ManagementError(400, f"No 'operation' property: {_for_log(request.properties)}")
         operation = request.operation.upper()
@@ -205,6 +211,9 @@ class Agent:
             return 200, self._query(request)
         wanted = self._type_of(request, "type")
         if self._is_for_node(request, wanted):
+            if operation == "RELOAD":
+                self._reload(request, later)
+                return None
             handler = self._node_operations.get(operation)
             if handler is None:
                 raise self._not_implemented(request, MANAGEMENT)
@@ -317,6 +326,15 @@ class Agent:
 
     def _profile(self, _: Request) -> object:
         raise ManagementError(400, "No profiler runs here: PROFILE belongs to the C router")
+
+    def _reload(self, request: Request, later: Callable[[Reply], object]) -> None:
+        def done(outcome: Mapping[str, list[str]] | VanrouterError) -> None:
+            if isinstance(outcome, VanrouterError):
+                later(self._refuse(request, 400, str(outcome)))
+            else:
+                later(Reply(status=200, description=_DESCRIPTIONS[200], body=dict(outcome)))
+
+        self._actions.reload(done)
 
     def _read_node(self, _: Request) -> object:
         return {"name": "self", "identity": "self", "type": MANAGEMENT.full}

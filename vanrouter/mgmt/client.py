@@ -225,6 +225,10 @@ class ManagementClient:
         """Return the ids of the interior routers that the target knows, itself first."""
         return [str(address).split("/")[3] for address in self.call("GET-MGMT-NODES", name="self")]
 
+    def reload(self) -> Row:
+        """Have the target read its configuration file again; return what was created, updated and deleted."""
+        return dict(self.call("RELOAD", name="self"))
+
     def log(self, limit: int) -> list[list[Any]]:
         """Return the newest events of the target: module, level, text, file, line, epoch seconds."""
         return list(self.call("GET-LOG", name="self", limit=limit))

@@ -41,6 +41,7 @@ class Entity:
         name: given by the operator, else the identity; None for an address or autoLink created without one.
         attributes: its own values, without name, identity and type. Changed by UPDATE.
         explicit: names of the attributes that were given.
+        is_from_file: a configuration file made it, not a request; a reload takes it away when the file has it no more.
     """
 
     type: EntityType
@@ -48,6 +49,7 @@ class Entity:
     name: str | None
     attributes: dict[str, object]
     explicit: frozenset[str] = frozenset()
+    is_from_file: bool = False
 
     def text(self, name: str) -> str:
         """Return a textual attribute, empty when it has no value."""
@@ -125,7 +127,15 @@ class Registry:
             number = self._unnamed.get(config.type, 0)
             self._unnamed[config.type] = number + 1
             attributes["name"] = f"{config.type}/{number}"
-        return self.add(entity_type, attributes, config.explicit)
+        entity = self.add(entity_type, attributes, config.explicit)
+        entity.is_from_file = True
+        return entity
+
+    def restore(self, entity: Entity) -> None:
+        """Take back an entity that was removed, with the identity it had."""
+        names = self._names(entity.type)
+        self._refuse_duplicate(entity, names)
+        self._put(entity, names)
 
     def add(
         self, entity_type: EntityType, attributes: Mapping[str, object], explicit: frozenset[str] = frozenset()
@@ -150,11 +160,14 @@ class Registry:
             name = identity
         entity = Entity(type=entity_type, identity=identity, name=name, attributes=own, explicit=explicit)
         self._refuse_duplicate(entity, names)
-        if name is not None:
-            names.by_name[name] = entity
-        names.by_identity[identity] = entity
-        self._of.setdefault(entity_type.short, {})[identity] = entity
+        self._put(entity, names)
         return entity
+
+    def _put(self, entity: Entity, names: _Names) -> None:
+        if entity.name is not None:
+            names.by_name[entity.name] = entity
+        names.by_identity[entity.identity] = entity
+        self._of.setdefault(entity.type.short, {})[entity.identity] = entity
 
     def remove(self, entity: Entity) -> None:
         """Forget an entity."""

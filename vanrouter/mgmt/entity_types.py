@@ -55,6 +55,7 @@ MANAGEMENT = EntityType(
     help="The management node of this router.",
     base="org.amqp.management",
     operations=("GET-SCHEMA", "GET-JSON-SCHEMA", "GET-LOG", "PROFILE"),
+    extension_operations=("RELOAD",),
     singleton=True,
 )
 

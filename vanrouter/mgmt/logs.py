@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
-from vanrouter.errors import MisuseError
+from vanrouter.errors import ConfigError, MisuseError
 from vanrouter.mgmt.entity_types import DEFAULT_LOG_MODULE, LOG_MODULES
 from vanrouter.mgmt.levels import LEVELS, parse_levels
 from vanrouter.mgmt.sinks import Line, Sink, Writer, open_sink
@@ -98,8 +98,7 @@ class Logs:
     """
 
     def __init__(self) -> None:
-        self._settings: dict[str, Settings] = {module: {} for module in LOG_MODULES}
-        self._settings[DEFAULT_LOG_MODULE] = {"enable": "info+", "includeTimestamp": True, "outputFile": "stderr"}
+        self._settings = _initial()
         self._sinks: dict[str, Sink] = {}
         self._writer = Writer()
         self._ring: deque[tuple[str, str, str, str, int, float]] = deque(maxlen=RING_EVENTS)
@@ -135,6 +134,20 @@ class Logs:
             pattern if isinstance(pattern, str) and pattern else TIME_FORMAT,
             in_utc=router.get("timestampsInUTC") is True,
         )
+
+    def replace(self, logs: Iterable[Mapping[str, object]], router: Mapping[str, object]) -> None:
+        """Put a whole new configuration in force, as `configure` does at the start; what it does not name ends.
+
+        Raises:
+            ConfigError, ValueError: as for `configure`.
+        """
+        before = self._settings
+        self._settings = _initial()
+        try:
+            self.configure(logs, router)
+        except (ConfigError, ValueError):
+            self._settings = before
+            raise
 
     def update(self, module: str, changes: Mapping[str, object]) -> None:
         """Put changed attributes of one `log` entity in force.
@@ -311,6 +324,12 @@ def _loggers() -> set[str]:
     """Return the names of the table and of all loggers of vanrouter that exist."""
     existing = {name for name in logging.root.manager.loggerDict if name.startswith("vanrouter.")}
     return existing.union(MODULE_OF_LOGGER)
+
+
+def _initial() -> dict[str, Settings]:
+    settings: dict[str, Settings] = {module: {} for module in LOG_MODULES}
+    settings[DEFAULT_LOG_MODULE] = {"enable": "info+", "includeTimestamp": True, "outputFile": "stderr"}
+    return settings
 
 
 def _settings(entity: Mapping[str, object]) -> Settings:

@@ -35,6 +35,8 @@ class TlsFiles:
     key_file: str | None = None
     password: str | None = None
     ciphers: str | None = None
+    ordinal: int = 0
+    """Revision of the credentials."""
 
 
 def listener_context(

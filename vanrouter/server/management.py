@@ -13,7 +13,7 @@ from vanrouter.engine.annotations import Annotations
 from vanrouter.engine.messages import Message, decode_message, encode_message
 from vanrouter.engine.sections import Int
 from vanrouter.errors import PeerError
-from vanrouter.mgmt.agent import Request
+from vanrouter.mgmt.agent import Reply, Request
 
 if TYPE_CHECKING:
     from vanrouter.server.site import Site
@@ -53,7 +53,13 @@ class ManagementNode:
             user="anonymous" if security is None else security.user or "anonymous",
         )
         self._site.requester = None if receiver is None else receiver.connection
-        reply = self._site.agent.handle(request)
+        reply = self._site.agent.handle(request, later=lambda made: self._reply(message, made))
+        if reply is not None:
+            self._reply(message, reply)
+
+    def _reply(self, message: Message, reply: Reply) -> None:
+        if message.reply_to is None:
+            return
         properties: dict[str, Any] = {"statusCode": Int(reply.status), "statusDescription": reply.description}
         octets = encode_message(
             Message(

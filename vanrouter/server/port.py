@@ -159,10 +159,11 @@ class PortListener(AmqpListener):
             requires_tls=settings.require_tls,
         )
 
-    def _make_domain(self) -> None:
-        settings = self.settings
-        if settings.tls is not None:
-            self.port.context = tls_context(settings.tls, settings.authenticate_peer)
+    def _new_domain(self, settings: AmqpSettings) -> Any:
+        return None if settings.tls is None else tls_context(settings.tls, settings.authenticate_peer)
+
+    def _use_domain(self, domain: Any) -> None:
+        self.port.context = domain
 
     def _announce(self, endpoint: str, name: str) -> None:
         logger.info("Listening for HTTP on %s%s", endpoint, name)

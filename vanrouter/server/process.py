@@ -40,10 +40,13 @@ def run(configuration: Configuration, options: StartOptions) -> int:
             code = EXIT_INTERRUPTED
         site.reactor.call_from_thread(site.shut_down)
 
+    def reload() -> None:
+        site.reload(lambda _outcome: None)  # the log tells it
+
     signal.set_wakeup_fd(site.reactor.wake_descriptor, warn_on_full_buffer=False)
     for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT):
         signal.signal(number, on_signal)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, lambda _number, _frame: site.reactor.call_from_thread(reload))
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     try:
         site.start()

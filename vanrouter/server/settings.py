@@ -6,6 +6,7 @@ and so checked, before any of it is put in force.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from collections.abc import Mapping
@@ -29,6 +30,8 @@ from vanrouter.net.tunnel import Proxy
 from vanrouter.routing.commands import ControlSettings
 
 logger = logging.getLogger("vanrouter.connections")
+
+CREDENTIAL_FILES = ("caCertFile", "certFile", "privateKeyFile")
 
 TREATMENTS = {
     "multicast": Treatment.MULTICAST,
@@ -175,6 +178,7 @@ class Settings:
             key_file=profile.key_file,
             password=profile.password,
             ciphers=profile.ciphers,
+            ordinal=profile.ordinal,
         )
 
     def _secret(self, entity: Entity, attribute: str) -> str | None:
@@ -274,6 +278,19 @@ def control_settings(attributes: Mapping[str, object]) -> ControlSettings:
         remote_ls_max_age_s=number("remoteLsMaxAgeSeconds", 60),
         unreachable_holdoff_s=number("unreachableHoldoffSeconds", 1),
     )
+
+
+def fingerprint(attributes: Mapping[str, object]) -> str:
+    """Return a digest of the files that an sslProfile names; of those that cannot be read, nothing."""
+    digest = hashlib.sha256()
+    for name in CREDENTIAL_FILES:
+        path = attributes.get(name)
+        try:
+            digest.update(Path(path).read_bytes() if isinstance(path, str) and path else b"")
+        except OSError:
+            digest.update(b"unreadable")
+        digest.update(b"\0")
+    return digest.hexdigest()
 
 
 def text_of(value: object) -> str | None:

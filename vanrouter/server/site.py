@@ -8,8 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from vanrouter import __version__
@@ -20,23 +19,22 @@ from vanrouter.adaptors.tcp_listener import ListenerService
 from vanrouter.adaptors.tcp_shared import Shared
 from vanrouter.core.auto_links import AutoLink
 from vanrouter.core.connection import Connection
-from vanrouter.core.peer import Role
 from vanrouter.core.router import Router
 from vanrouter.core.stuck import StuckReport
-from vanrouter.engine import trace
 from vanrouter.errors import ConfigError, ManagementError, VanrouterError
 from vanrouter.mgmt import rules
 from vanrouter.mgmt.agent import Agent
 from vanrouter.mgmt.config import Configuration
-from vanrouter.mgmt.entities import Entity, Registry
+from vanrouter.mgmt.entities import Entity, EntityConfig, Registry
 from vanrouter.mgmt.entity_types import SCHEMA
 from vanrouter.mgmt.options import StartOptions
-from vanrouter.mgmt.policy import PolicyError
 from vanrouter.net.reactor import Reactor
 from vanrouter.server.management import ManagementNode
 from vanrouter.server.policy import PolicyGate, vhost_entities
 from vanrouter.server.port import Ports, is_http
-from vanrouter.server.settings import TREATMENTS, Settings, control_settings, text_of
+from vanrouter.server.reload import Outcome, Reloader
+from vanrouter.server.renewal import Renewal
+from vanrouter.server.settings import TREATMENTS, Settings, control_settings, fingerprint, text_of
 from vanrouter.server.views import LiveViews
 
 logger = logging.getLogger("vanrouter.core.router")
@@ -69,30 +67,37 @@ class Site:
         self.amqp = AmqpConnections(self.router)
         self.gate = PolicyGate({})
         """Replaced by that of the policy entity."""
+        self._built_in: dict[str, int] = {}
+        """Bounds that hold where the router entity gives none."""
         self.requester: Connection | None = None
         """Connection that the management request in progress came on."""
-        buffered = entity.get("maxBufferedBytes") or quarter_of_memory()
-        self.tcp = Shared(self.router, int(str(buffered)), tenant=self.router.space.tenant_id)
-        self._set_limits(entity)
+        self.tcp = Shared(self.router, tenant=self.router.space.tenant_id)
+        self.take_limits(entity)
         self.settings = Settings(self.registry, entity, options.logs)
         self.objects: dict[Entity, Any] = {}
         """The live object of each entity that has one."""
+        self.fingerprints: dict[str, str] = {}
+        """Digest of the files of each sslProfile when they were last read."""
+        self.renewal = Renewal(self)
+        self.reloader = Reloader(self, configuration.file)
         self.views = LiveViews(self)
         self.agent = Agent(self.registry, self.views, self)
         self.management = ManagementNode(self)
         self.ports = Ports(self)
         self.is_shutting_down = False
 
-    def _set_limits(self, router: Mapping[str, object]) -> None:
+    def take_limits(self, router: Mapping[str, object]) -> None:
         """Take over the bounds of the router entity; 0 leaves the built-in ones (extensions, limits)."""
-        for name, owner, attribute in (
+        for attribute, owner, name in (
             ("maxHandshakes", self.amqp, "max_handshakes"),
             ("maxSessionsPerConnection", self.router, "max_sessions"),
             ("maxLinksPerConnection", self.router, "max_links"),
         ):
-            value = router.get(name)
-            if isinstance(value, int) and value > 0:
-                setattr(owner, attribute, value)
+            value = router.get(attribute)
+            built_in = self._built_in.setdefault(name, getattr(owner, name))
+            setattr(owner, name, value if isinstance(value, int) and value > 0 else built_in)
+        buffered = router.get("maxBufferedBytes")
+        self.tcp.max_buffered = buffered if isinstance(buffered, int) and buffered > 0 else quarter_of_memory()
 
     # Start and end.
 
@@ -119,7 +124,7 @@ class Site:
         for config in self._configuration.entities:
             entity = self.registry.load(config)
             try:
-                self._bring_up(entity)
+                self.bring_up(entity)
             except OSError as error:
                 endpoint = f"{entity.text('host')}:{entity.text('port')}"
                 server_logger.critical("Shutting down, required listener failed %s", endpoint)
@@ -149,12 +154,12 @@ class Site:
             connection.engine.drop(None)
         self.reactor.call_soon(self.reactor.stop)
 
-    # What entities become. These four are the agent's `Actions`.
+    # What entities become. These are the agent's `Actions`.
 
     def create(self, entity: Entity) -> None:
         """Bring up an entity made while running."""
         try:
-            self._bring_up(entity)
+            self.bring_up(entity)
         except OSError as error:
             logging.getLogger("vanrouter.engine.connection").error(
                 "Cannot listen on %s:%s: %s", entity.text("host"), entity.text("port"), error.strerror or error
@@ -163,38 +168,32 @@ class Site:
             self.objects.pop(entity, None)  # the agent takes it off the registry
             raise
 
-    def _bring_up(self, entity: Entity) -> None:
+    def bring_up(self, entity: Entity) -> None:
+        """Make the live object of an entity, if its type has one.
+
+        Raises:
+            OSError: it cannot listen.
+            ConfigError, ManagementError: it cannot be.
+        """
         handler = getattr(self, f"_up_{entity.type.short.replace('.', '_')}", None)
         if handler is not None:
             handler(entity)
 
     def update(self, entity: Entity, changes: Mapping[str, object]) -> None:
         """Apply changed attributes."""
-        kind = entity.type.short
-        if kind == "log":
-            self.options.logs.update(entity.text("module"), changes)
-            if entity.text("module") == "PROTOCOL":
-                for connection in self.router.amqp_connections.values():
-                    _trace(connection, is_on=trace.is_wanted())
-        elif kind == "vhost":
-            self._up_vhost(entity)
-        elif kind == "network" and "networkId" in changes:
-            self.router.space.set_network_id(text_of(changes["networkId"]))
-        elif kind == "tcpListener" and "observer" in changes:
-            self.objects[entity].observer = entity.text("observer")
-        elif kind in ("listener", "connector") and "cost" in changes:
-            self._change_cost(entity)
-        elif kind in ("sslProfile", "proxyProfile"):
-            self._renew_tls_services(entity)
-            self._renew_users_of(entity)
+        self.renewal.update(entity, changes)
 
     def delete(self, entity: Entity) -> None:
-        """Take an entity down. What refuses stays as it is."""
+        """Take an entity down for good. What refuses stays as it is."""
+        drop = self.router_attributes.get("dropTcpConnections") is not False
+        self.take_down(entity, drop_connections=drop)
+
+    def take_down(self, entity: Entity, *, drop_connections: bool) -> None:
+        """Take an entity down; flows of TCP services end with it or run on. What refuses stays as it is."""
         live = self.objects.get(entity)
         kind = entity.type.short
-        drop = self.router_attributes.get("dropTcpConnections") is not False
         if isinstance(live, (ListenerService, ConnectorService)):
-            live.delete(drop)
+            live.delete(drop_connections)
             tcp_logger.info("Deleted %s for %s", type_title(kind), entity.text("address"))
         elif isinstance(live, AmqpListener):
             live.close()
@@ -220,7 +219,7 @@ class Site:
         if connection is None:
             raise ManagementError(400, f"No connection with identity={identity}")
         if "enableProtocolTrace" in changes and isinstance(connection, Connection):
-            _trace(connection, is_on=changes["enableProtocolTrace"] is True)
+            self.renewal.trace(connection, is_on=changes["enableProtocolTrace"] is True)
         if changes.get("adminStatus") == "deleted":
             if self.requester is not None and not self.requester.allows_admin_delete:
                 raise ManagementError(403, "You are not allowed to perform this operation.")
@@ -232,44 +231,14 @@ class Site:
                 connection.engine.drop(None)  # without a CLOSE, so that the peer may come back (section 1.7)
             logging.getLogger("vanrouter.mgmt").info("[C%s] Connection force-closed by request", identity)
 
-    def _change_cost(self, entity: Entity) -> None:
-        cost = entity.number("cost")
-        live = self.objects[entity]
-        settings, live.settings = live.settings, replace(live.settings, cost=cost)
-        for connection in list(self.router.amqp_connections.values()):
-            if connection.settings is settings and connection.role is Role.INTER_ROUTER:
-                connection.settings = live.settings
-                connection.cost = max(cost, connection.peer.cost)
-                self.router.control.on_cost_changed(connection)
-
-    def _renew_tls_services(self, profile: Entity) -> None:
-        """Give services that speak TLS the changed profile, for new connections: all of them, or none and an error."""
-        changes = []
-        for entity, live in self.objects.items():
-            if isinstance(live, (ListenerService, ConnectorService)) and entity.text("sslProfile") == profile.name:
-                files = self.settings.tls_files(entity)
-                if files is not None and profile.type.short == "sslProfile":
-                    changes.append(live.renewed_tls(files))
-        for apply in changes:
-            apply()
-
-    def _renew_users_of(self, profile: Entity) -> None:
-        """Give AMQP listeners and connectors the changed profile; end connections of credentials that are too old."""
-        kind = profile.type.short
-        for entity, live in list(self.objects.items()):
-            if isinstance(live, (AmqpListener, AmqpConnector)) and entity.text(kind) == profile.name:
-                try:
-                    live.renew(self.settings.amqp(entity))
-                except ConfigError as error:
-                    config_logger.error("%s %s: %s", type_title(kind), profile.name, error)
-        oldest = profile.number("oldestValidOrdinal") if kind == "sslProfile" else 0
-        for connection in list(self.router.amqp_connections.values()):
-            tls = connection.settings.tls
-            if tls is not None and tls.name == profile.name and tls.ordinal < oldest:
-                logger.info("[C%d] Closed: credentials older than oldestValidOrdinal", connection.id)
-                connection.engine.drop(None)
+    def reload(self, done: Callable[[Outcome | VanrouterError], object]) -> None:
+        """Read the configuration file again; `done` is told what has changed, or why nothing has."""
+        self.reloader.reload(done)
 
     # One method for each type that has a live object.
+
+    def _up_sslProfile(self, entity: Entity) -> None:  # noqa: N802  # named for the entity type
+        self.fingerprints[entity.name or ""] = fingerprint(entity.attributes)
 
     def _up_listener(self, entity: Entity) -> None:
         settings = self.settings.amqp(entity)
@@ -328,22 +297,21 @@ class Site:
         self.objects[entity] = self.router.auto_links.add(self.settings.auto_link(entity))
 
     def _up_policy(self, entity: Entity) -> None:
-        own = self.router_attributes.get("maxConnections")
-        limits = [limit for limit in (entity.number("maxConnections"), own) if isinstance(limit, int)]
-        self.amqp.max_connections = min(limits[:1] + [limit for limit in limits[1:] if limit > 0])
         self.gate = PolicyGate(entity.attributes)
-        if self.gate.is_on:
-            self.amqp.gate = self.gate
-        folder = entity.text("policyDir")
-        for config in vhost_entities(folder) if folder else ():
+        self.take_policy(entity)
+        for config in policy_dir(entity):
             rules.check(self.registry.schema[config.type], config.attributes, self.registry)
             self._up_vhost(self.registry.load(config))
 
+    def take_policy(self, entity: Entity) -> None:
+        """Take over the bounds of the policy entity, and its gate for connections from now on."""
+        own = self.router_attributes.get("maxConnections")
+        limits = [limit for limit in (entity.number("maxConnections"), own) if isinstance(limit, int)]
+        self.amqp.max_connections = min(limits[:1] + [limit for limit in limits[1:] if limit > 0])
+        self.amqp.gate = self.gate if self.gate.is_on else None
+
     def _up_vhost(self, entity: Entity) -> None:
-        try:
-            self.gate.policies.put(entity.attributes)
-        except PolicyError as error:
-            raise ManagementError(500, f"PolicyError: {error}") from error
+        self.renewal.put_vhost(entity)
 
     def _tcp_listener(self, name: str) -> ListenerService | None:
         entity = self.registry.named("tcpListener", name)
@@ -351,16 +319,19 @@ class Site:
         return live if isinstance(live, ListenerService) else None
 
 
-def _trace(connection: Connection, *, is_on: bool) -> None:
-    if is_on:
-        trace.start(connection.engine.transport, connection.id)
-    else:
-        trace.stop(connection.engine.transport)
-
-
 def quarter_of_memory() -> int:
     """Return a quarter of the machine's memory in octets."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
+
+
+def policy_dir(policy: Entity) -> Iterable[EntityConfig]:
+    """Yield the vhosts of `policyDir`.
+
+    Raises:
+        ConfigError: a file there is wrong.
+    """
+    folder = policy.text("policyDir")
+    return vhost_entities(folder) if folder else ()
 
 
 def type_title(short: str) -> str:

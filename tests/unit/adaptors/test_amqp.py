@@ -22,6 +22,7 @@ from vanrouter.adaptors.amqp import (
     AmqpListener,
     AmqpSettings,
     addresses_for,
+    wants_certificate,
 )
 from vanrouter.adaptors.amqp_connector import FIRST_RETRY_S, MAX_RETRY_S, AmqpConnector
 from vanrouter.core.connection import Connection
@@ -276,7 +277,7 @@ def test_files_of_a_listener_are_read_when_it_opens(bench: Bench, tmp_path: Path
 )
 def test_who_must_show_a_certificate(bench: Bench, pki: Pki, mechanisms: str, authenticates: bool, wants: bool) -> None:
     listener = bench.listener(tls=profile(pki, "server"), sasl_mechanisms=mechanisms, authenticate_peer=authenticates)
-    assert listener._wants_certificate() is wants
+    assert wants_certificate(listener.settings) is wants
 
 
 # Connectors: when they try, and where.

@@ -160,7 +160,7 @@ def test_settings_of_the_same_ordinal_wait_for_the_next_connection(world: World,
     connector = pair.connector()
     world.until(lambda: pair.is_linked)
     before = connector.connection
-    connector.renew(replace(pair.settings, cost=4))
+    connector.renewed(replace(pair.settings, cost=4))()
     world.settle()
     assert connector.connection is before
     assert connector.settings.cost == 4
