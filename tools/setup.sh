@@ -46,6 +46,7 @@ find_missing() {
         need_command curl curl
         need_command openssl openssl
         need_command iperf3 iperf3
+        need_command promtool prometheus
         need_command psql postgresql-client
         exists /usr/lib/postgresql/*/bin/postgres || want postgresql
         need_command node nodejs

@@ -4,6 +4,8 @@
 //   node rhea_client.js send PORT ADDRESS COUNT      sends {"sequence": n} maps, prints "done" when all were accepted
 //   node rhea_client.js serve PORT ADDRESS COUNT     answers COUNT requests at their reply-to, upper case
 //   node rhea_client.js request PORT ADDRESS COUNT   sends COUNT requests, prints the answers, then "done"
+//
+// PORT may be the URL of a WebSocket, ws:// or wss://; NODE_EXTRA_CA_CERTS then names the authority to trust.
 "use strict";
 
 const [mode, port, address, countText] = process.argv.slice(2);
@@ -82,4 +84,9 @@ container.on("message", (context) => {
   }
 });
 
-container.connect({ host: "127.0.0.1", port: Number(port), reconnect: false });
+if (port.startsWith("ws")) {
+  const websocket = container.websocket_connect(require("ws"));
+  container.connect({ connection_details: websocket(port, ["amqp"]), reconnect: false });
+} else {
+  container.connect({ host: "127.0.0.1", port: Number(port), reconnect: false });
+}

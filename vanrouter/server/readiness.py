@@ -49,8 +49,8 @@ def _missing_links(site: Site) -> Iterator[str]:
         return
     for connector in connectors:
         settings = connector.settings
-        reason = connector.message or "no router has answered"
-        yield f"no link: connector {settings.name or settings.endpoint} to {settings.endpoint}: {reason}"
+        reason = connector.message or f"no router has answered at {settings.endpoint} yet"
+        yield f"no link: connector {settings.name or settings.endpoint}: {reason}"
 
 
 def _missing_services(site: Site) -> Iterator[str]:
