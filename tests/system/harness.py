@@ -51,6 +51,7 @@ class Router(Program):
         program: the daemon; vanrouter unless given.
         mode: `interior` unless given.
         log_level: of all modules.
+        more: further attributes of `router`.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Router(Program):
         mode: str = "interior",
         log_level: str = "info+",
         env: Mapping[str, str] | None = None,
+        more: Mapping[str, object] | None = None,
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.router_id = name
@@ -70,7 +72,7 @@ class Router(Program):
         program = program or vanrouter_program()
         self.is_c_router = program == c_router_program()
         self.sections: list[Section] = [
-            ("router", {"mode": mode, "id": name}),
+            ("router", {"mode": mode, "id": name, **(more or {})}),
             ("log", {"module": "DEFAULT", "enable": log_level, "outputFile": "stderr"}),
             *(self._with_port(section) for section in sections),
         ]

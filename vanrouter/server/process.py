@@ -38,7 +38,7 @@ def run(configuration: Configuration, options: StartOptions) -> int:
         nonlocal code
         if number == signal.SIGINT:
             code = EXIT_INTERRUPTED
-        site.reactor.call_from_thread(site.shut_down)
+        site.reactor.call_from_thread(site.terminate if number == signal.SIGTERM else site.shut_down)
 
     def reload() -> None:
         site.reload(lambda _outcome: None)  # the log tells it

@@ -26,6 +26,8 @@ def problems(site: Site) -> list[str]:
     """Return why traffic would fail, one line for each reason; none when it would not."""
     if site.is_shutting_down:
         return ["the router is shutting down"]
+    if site.drain.is_on:
+        return ["the router is draining"]
     return [*_closed_ports(site), *_missing_links(site), *_missing_services(site)]
 
 

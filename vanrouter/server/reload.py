@@ -70,6 +70,9 @@ class Reloader:
         if self._is_reading:
             done(ManagementError(400, "A reload is going on; try again when it is over"))
             return
+        if self._site.drain.is_on:
+            done(ManagementError(400, "The router is draining; nothing is created any more"))
+            return
         self._is_reading = True
         # The id stays: a file without one must not invent another.
         suffix = str(self._site.router_attributes["id"]).partition("_")[2]

@@ -29,6 +29,7 @@ from vanrouter.mgmt.entities import Entity, EntityConfig, Registry
 from vanrouter.mgmt.entity_types import SCHEMA
 from vanrouter.mgmt.options import StartOptions
 from vanrouter.net.reactor import Reactor
+from vanrouter.server.drain import Drain
 from vanrouter.server.management import ManagementNode
 from vanrouter.server.policy import PolicyGate, vhost_entities
 from vanrouter.server.port import Ports, is_http
@@ -84,6 +85,7 @@ class Site:
         self.agent = Agent(self.registry, self.views, self)
         self.management = ManagementNode(self)
         self.ports = Ports(self)
+        self.drain = Drain(self)
         self.is_shutting_down = False
 
     def take_limits(self, router: Mapping[str, object]) -> None:
@@ -138,6 +140,14 @@ class Site:
                 if error.file is None:
                     raise ConfigError(error.key, error.reason, file=config.file, line=config.line) from error
                 raise
+
+    def terminate(self) -> None:
+        """End as SIGTERM asks: after a drain where one is configured; at once when asked again."""
+        limit_s = self.router_attributes.get("drainSeconds")
+        if isinstance(limit_s, int) and limit_s > 0 and not self.drain.is_on:
+            self.drain.begin(limit_s)
+        else:
+            self.shut_down()
 
     def shut_down(self) -> None:
         """End at once: sockets just close (management.md section 12)."""
