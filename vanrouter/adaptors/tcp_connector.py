@@ -15,7 +15,6 @@ from typing import Any
 
 from vanrouter.adaptors.tcp_config import ConnectorConfig
 from vanrouter.adaptors.tcp_flow import Flow, host_of
-from vanrouter.adaptors.tcp_health import Health
 from vanrouter.adaptors.tcp_listener import DISCARD
 from vanrouter.adaptors.tcp_shared import Cancellable, Service, Shared, plain_row
 from vanrouter.adaptors.tcp_tls import TlsFlow
@@ -33,6 +32,7 @@ from vanrouter.core.stream import (
 )
 from vanrouter.engine.messages import STREAM_CONTENT_TYPE, STREAM_VERSION, encode_stream_head
 from vanrouter.net.dial import Address, Connecting, Resolver, begin_connect
+from vanrouter.net.health import Health
 from vanrouter.net.reactor import IN, OUT
 from vanrouter.net.tls import TlsFiles, connector_context
 

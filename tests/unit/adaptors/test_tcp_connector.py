@@ -242,7 +242,7 @@ def test_the_permanent_row(loop: Loop) -> None:
 def test_three_refusals_withdraw_the_address_until_the_server_is_back(
     loop: Loop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vanrouter.adaptors.tcp_health.FIRST_PROBE_S", 0.05)
+    monkeypatch.setattr("vanrouter.net.health.FIRST_PROBE_S", 0.05)
     server = listening()
     address = server.getsockname()
     server.close()

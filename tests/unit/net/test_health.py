@@ -6,8 +6,8 @@ import pytest
 from tests.unit.adaptors.services import Site
 from tests.unit.adaptors.streams import Loop, accepted, opened
 from tests.unit.net.test_dial import silent_server
-from vanrouter.adaptors.tcp_health import DOWN, UNKNOWN, UP, Probe
 from vanrouter.net.dial import Address
+from vanrouter.net.health import DOWN, UNKNOWN, UP, Probe
 
 FAST = {"health_check_interval_s": 0.02, "connect_timeout_s": 0.2}
 

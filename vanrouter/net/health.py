@@ -1,6 +1,6 @@
 """Whether a connector's server answers: what flows saw, and probes where they are asked for.
 
-Layer: 4. Source: extensions (operStatus, healthCheck, refused connector). A server that refuses three flows in a row,
+Layer: 2. Source: extensions (operStatus, healthCheck, refused connector). A server that refuses three flows in a row,
 or fails its probes, is withdrawn from the network until a probe succeeds.
 """
 
@@ -10,8 +10,8 @@ import errno
 import os
 import socket
 from collections.abc import Callable
+from typing import Protocol
 
-from vanrouter.adaptors.tcp_config import ConnectorConfig
 from vanrouter.net.dial import Address, Connecting, Resolver
 from vanrouter.net.reactor import IN, Reactor, Timer
 
@@ -23,6 +23,38 @@ FIRST_PROBE_S = 0.25
 """After a withdrawal; each further probe waits twice as long, up to the interval."""
 RESPONSE_BYTES = 4096
 """Of an answer to an HTTP probe: its status line is there or it is none."""
+
+
+class Probing(Protocol):
+    """What a connector's configuration says about its server."""
+
+    @property
+    def host(self) -> str:
+        """As configured."""
+
+    @property
+    def port(self) -> str:
+        """As configured."""
+
+    @property
+    def connect_timeout_s(self) -> float:
+        """For one probe."""
+
+    @property
+    def health_check(self) -> str:
+        """`none`, `tcp` or `http:PATH`."""
+
+    @property
+    def health_check_interval_s(self) -> float:
+        """From one probe to the next."""
+
+    @property
+    def healthy_threshold(self) -> int:
+        """Good probes in a row that make the server up."""
+
+    @property
+    def unhealthy_threshold(self) -> int:
+        """Failed probes in a row that make it down."""
 
 
 class Probe:
@@ -110,7 +142,7 @@ class Health:
     def __init__(
         self,
         reactor: Reactor,
-        config: ConnectorConfig,
+        config: Probing,
         resolver: Resolver,
         announce: Callable[[], None],
         withdraw: Callable[[], None],
