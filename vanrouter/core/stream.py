@@ -50,6 +50,9 @@ class StreamHead:
     alpn: str | None = None
     is_vanrouter: bool = False
     """Application property `vr`: the producer is vanrouter (extensions)."""
+    http: str | None = None
+    """Application property `vr.http`: the octets are one exchange of HTTP of this version, complete in itself (HTTP
+    over AMQP, section 6)."""
     flags: int = STREAM_FLAGS
     ingress: str | None = None
     trace: tuple[str, ...] = ()
@@ -122,6 +125,7 @@ def parse_stream_head(
         offset = behind_marker
     properties = parsed.application_properties()
     version, alpn, correlation_id = properties.get("V"), properties.get("alpn"), parsed.correlation_id
+    http = properties.get("vr.http")
     head = StreamHead(
         to=annotations.to_override or parsed.to or "",
         reply_to=parsed.reply_to,
@@ -130,6 +134,7 @@ def parse_stream_head(
         version=version if isinstance(version, int) else None,
         alpn=alpn if isinstance(alpn, str) else None,
         is_vanrouter=bool(properties.get("vr")),
+        http=http if isinstance(http, str) else None,
         flags=annotations.flags,
         ingress=annotations.ingress,
         trace=annotations.trace,

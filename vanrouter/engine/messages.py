@@ -349,14 +349,28 @@ def _text_list(values: tuple[str | None, ...]) -> bytes:
 
 _OPTIONAL_PROPERTIES = encode({"V": UInt(STREAM_VERSION), "vr": UInt(1)})
 _PLAIN_PROPERTIES = encode({"V": UInt(STREAM_VERSION)})
+_HTTP_PROPERTIES = {
+    protocol: encode({"V": UInt(STREAM_VERSION), "vr": UInt(1), "vr.http": protocol}) for protocol in ("1", "2")
+}
+"""By the version of HTTP that a stream of one exchange speaks (HTTP over AMQP, section 6)."""
 
 
 def encode_stream_head(
-    to: str, reply_to: str | None, correlation_id: str | None, alpn: str | None = None, is_vanrouter: bool = True
+    to: str,
+    reply_to: str | None,
+    correlation_id: str | None,
+    alpn: str | None = None,
+    is_vanrouter: bool = True,
+    http: str | None = None,
 ) -> bytes:
-    """Encode the header of a TCP stream: properties, application properties, body marker (TCP over AMQP, section 5)."""
+    """Encode the header of a TCP stream: properties, application properties, body marker (TCP over AMQP, section 5).
+
+    `http`: the stream is one exchange of HTTP, of version "1" or "2".
+    """
     properties = _text_list((None, None, to, None, reply_to, correlation_id, STREAM_CONTENT_TYPE))
-    if alpn is None:
+    if http is not None:
+        application = _HTTP_PROPERTIES[http]
+    elif alpn is None:
         application = _OPTIONAL_PROPERTIES if is_vanrouter else _PLAIN_PROPERTIES
     else:
         keys: dict[str, Any] = {"V": UInt(STREAM_VERSION), "alpn": alpn}
