@@ -30,6 +30,7 @@ from vanrouter.mgmt.entity_types import SCHEMA
 from vanrouter.mgmt.options import StartOptions
 from vanrouter.net.reactor import Reactor
 from vanrouter.server.drain import Drain
+from vanrouter.server.http import HttpService, HttpServices
 from vanrouter.server.management import ManagementNode
 from vanrouter.server.policy import PolicyGate, vhost_entities
 from vanrouter.server.port import Ports, is_http
@@ -73,6 +74,7 @@ class Site:
         self.requester: Connection | None = None
         """Connection that the management request in progress came on."""
         self.tcp = Shared(self.router, tenant=self.router.space.tenant_id)
+        self.http = HttpServices(self.router)
         self.take_limits(entity)
         self.settings = Settings(self.registry, entity, options.logs)
         self.objects: dict[Entity, Any] = {}
@@ -157,7 +159,7 @@ class Site:
         for live in list(self.objects.values()):
             if isinstance(live, AmqpConnector):
                 live.is_closed = True
-            elif isinstance(live, (ListenerService, ConnectorService)):
+            elif isinstance(live, (ListenerService, ConnectorService, HttpService)):
                 live.shut_down()
         for connection in list(self.router.amqp_connections.values()):
             connection.on_closed = None
@@ -205,6 +207,8 @@ class Site:
         if isinstance(live, (ListenerService, ConnectorService)):
             live.delete(drop_connections)
             tcp_logger.info("Deleted %s for %s", type_title(kind), entity.text("address"))
+        elif isinstance(live, HttpService):
+            self.http.delete(live, drop_connections=drop_connections)
         elif isinstance(live, AmqpListener):
             live.close()
             config_logger.info("Deleted  Listener: %s", live.settings.endpoint)
@@ -285,6 +289,11 @@ class Site:
             "Configured TcpConnector for %s, %s:%s", entity.text("address"), entity.text("host"), entity.text("port")
         )
         service.start()
+
+    def _up_httpListener(self, entity: Entity) -> None:  # noqa: N802  # named for the entity type
+        self.objects[entity] = self.http.bring_up(entity, self.settings.tls_files(entity))
+
+    _up_httpConnector = _up_httpListener  # noqa: N815  # named for the entity type
 
     def _up_listenerAddress(self, entity: Entity) -> None:  # noqa: N802  # named for the entity type
         listener = self._tcp_listener(entity.text("listener"))

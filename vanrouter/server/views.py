@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from vanrouter import __version__
 from vanrouter.adaptors.amqp import AmqpListener
 from vanrouter.adaptors.amqp_connector import AmqpConnector
+from vanrouter.adaptors.http_connector import HttpConnector
+from vanrouter.adaptors.http_listener import HttpListener
 from vanrouter.adaptors.tcp_connector import ConnectorService
 from vanrouter.adaptors.tcp_listener import ListenerAddress, ListenerService
 from vanrouter.core.auto_links import AutoLink
@@ -57,7 +59,7 @@ class LiveViews:
         if entity.type.short == "policy":
             return self._policy()
         live = self._site.objects.get(entity)
-        if isinstance(live, (ListenerService, ConnectorService)):
+        if isinstance(live, (ListenerService, ConnectorService, HttpListener, HttpConnector)):
             return live.live_attributes()
         if isinstance(live, ListenerAddress):
             return {"connectionsOpened": live.connections_opened}
@@ -86,6 +88,9 @@ class LiveViews:
 
     def _rows_vhostStats(self) -> Iterable[Mapping[str, object]]:  # noqa: N802  # named for the entity type
         return self._site.gate.rows()
+
+    def _rows_httpRequestInfo(self) -> Iterable[Mapping[str, object]]:  # noqa: N802  # named for the entity type
+        return self._site.http.request_rows()
 
     def nodes(self) -> list[str]:
         """Return the ids of the known interior routers, self first."""
@@ -202,7 +207,7 @@ class LiveViews:
         kinds = {"tcp": 0, "amqp": 0, "http1": 0, "http2": 0}
         for connection in self._router.connections.values():
             if not isinstance(connection, Connection):
-                kinds["tcp"] += not getattr(connection, "is_protected", False)
+                kinds[getattr(connection, "protocol", "tcp")] += not getattr(connection, "is_protected", False)
             elif connection.role in (Role.NORMAL, Role.ROUTE_CONTAINER):
                 kinds["amqp"] += 1
         return kinds

@@ -1,0 +1,56 @@
+from typing import Any
+
+from tests.unit.adaptors.http_site import FakeProducer
+from tests.unit.adaptors.streams import Loop
+from vanrouter.adaptors import http_shared
+from vanrouter.adaptors.http_shared import NOWHERE, Shared
+from vanrouter.core.stream import RELEASED, StreamHead
+
+
+class Stream:
+    def on_stream(self, head: StreamHead, producer: Any) -> Any:
+        return self
+
+
+def test_reply_addresses_are_used_again_when_they_are_clean(loop: Loop) -> None:
+    shared = Shared(loop.router, "t1")
+    assert shared.address_prefix == "t1/"
+    stream: Any = Stream()
+    first = shared.replies.take(stream)
+    assert first.on_stream(StreamHead(to=first.address), FakeProducer()) is stream
+    shared.replies.give_back(first, is_clean=True)
+    shared.replies.give_back(first, is_clean=False)  # once only
+    assert shared.replies.take(stream) is first
+    shared.replies.give_back(first, is_clean=False)
+    second = shared.replies.take(stream)
+    assert second.address != first.address
+    assert first.address not in loop.router.subscriptions
+
+
+def test_what_comes_late_is_released(loop: Loop) -> None:
+    shared = Shared(loop.router)
+    reply = shared.replies.take(Stream())  # type: ignore[arg-type]
+    shared.replies.give_back(reply, is_clean=True)
+    producer = FakeProducer()
+    sink = reply.on_stream(StreamHead(to=reply.address), producer)
+    assert sink is NOWHERE
+    assert producer.outcomes == [RELEASED]
+    assert sink.push(b"x")
+    sink.finish()
+    sink.abort()
+
+
+def test_spare_addresses_are_bounded(loop: Loop, monkeypatch: Any) -> None:
+    monkeypatch.setattr(http_shared, "MAX_SPARE_REPLIES", 1)
+    shared = Shared(loop.router)
+    replies = [shared.replies.take(Stream()) for _ in range(3)]  # type: ignore[arg-type]
+    for reply in replies:
+        shared.replies.give_back(reply, is_clean=True)
+    assert len(loop.router.subscriptions) == 1
+
+
+def test_flow_identities_are_distinct(loop: Loop) -> None:
+    shared = Shared(loop.router)
+    first, second = shared.next_flow_identity(), shared.next_flow_identity()
+    assert first != second
+    assert first.split(":")[0] == second.split(":")[0]

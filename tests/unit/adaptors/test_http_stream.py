@@ -1,0 +1,277 @@
+import pytest
+
+from tests.unit.adaptors.http_fakes import FakeTransport
+from tests.unit.adaptors.http_site import GET, OK, Client, FakeProducer, HttpSite, Server
+from tests.unit.adaptors.streams import Loop
+from vanrouter.adaptors.http_exchange import Failure
+from vanrouter.adaptors.http_shared import NOWHERE, Shared
+from vanrouter.adaptors.http_stream import MAX_KEPT_BYTES, REPORT_BYTES, WINDOW_BYTES, AnswerStream, RequestStream
+from vanrouter.core.stream import ACCEPTED, MODIFIED, REJECTED, RELEASED, Producer, Sink, StreamHead
+from vanrouter.engine.messages import STREAM_CONTENT_TYPE
+
+
+class FakeSink:
+    def __init__(self, *, takes_early: bool) -> None:
+        self.takes_early = takes_early
+        self.octets = bytearray()
+        self.takes = True
+        self.calls: list[str] = []
+
+    def push(self, data: memoryview | bytes) -> bool:
+        assert not self.calls
+        self.octets += data
+        return self.takes
+
+    def finish(self, settled: bool = False) -> None:
+        self.calls.append("finish")
+
+    def abort(self) -> None:
+        self.calls.append("abort")
+
+
+class FakeCodec:
+    def __init__(self) -> None:
+        self.octets = bytearray()
+        self.calls: list[str] = []
+
+    def receive(self, data: bytes | memoryview) -> None:
+        self.octets += data
+
+    def receive_end(self) -> None:
+        self.calls.append("end")
+
+    def on_lost(self, is_refused: bool) -> None:
+        self.calls.append("refused" if is_refused else "lost")
+
+    def on_writable(self) -> None:
+        self.calls.append("writable")
+
+
+class End:
+    """One end of an exchange; the router is the test."""
+
+    def __init__(self, loop: Loop, *, takes_early: bool = True) -> None:
+        self.loop = loop
+        self.shared = Shared(loop.router)
+        self.codec = FakeCodec()
+        self.sink = FakeSink(takes_early=takes_early)
+        self.heads: list[bytes] = []
+        self.producer = FakeProducer()
+        loop.router.open_stream = self.opened  # type: ignore[method-assign]
+
+    def opened(self, to: str, head: bytes, flags: int, producer: Producer) -> Sink:
+        self.heads.append(head)
+        return self.sink
+
+
+HEAD = StreamHead(to="r", content_type=STREAM_CONTENT_TYPE, version=1, is_vanrouter=True)
+
+
+class Requesting(End):
+    def __init__(self, loop: Loop, *, takes_early: bool = True) -> None:
+        super().__init__(loop, takes_early=takes_early)
+        self.stream = RequestStream(self.shared, self.shared.replies)
+        self.stream.codec = self.codec
+        self.stream.open("svc", "1", "abcde:1")
+
+    def answered(self) -> Sink:
+        return self.stream.on_stream(HEAD, self.producer)
+
+
+def test_a_request_and_its_answer(loop: Loop) -> None:
+    end = Requesting(loop)
+    assert b"vr.http" in end.heads[0]
+    assert end.stream.write(b"ask")
+    assert end.sink.octets == b"ask"
+    arrivals = end.answered()
+    assert arrivals.push(b"answer")
+    assert end.codec.octets == b"answer"
+    end.stream.close()
+    assert end.sink.calls == ["finish"]
+    assert end.producer.outcomes == [ACCEPTED]
+    arrivals.finish(False)
+    end.stream.outcome(ACCEPTED, True)
+    assert not end.codec.calls
+    assert len(loop.router.subscriptions) == 1  # the reply address waits for the next request
+
+
+def test_octets_wait_where_the_consumer_may_not_take_them_early(loop: Loop) -> None:
+    end = Requesting(loop, takes_early=False)
+    end.stream.write(b"as")
+    end.stream.write(b"k")
+    end.stream.finish()
+    assert not end.sink.octets
+    end.answered()
+    assert end.sink.octets == b"ask"
+    assert end.sink.calls == ["finish"]
+    assert end.stream.write(b"late")
+
+
+def test_refusals(loop: Loop) -> None:
+    for state, takes_early, writes, told in (
+        (RELEASED, True, True, "refused"),
+        (MODIFIED, True, True, "lost"),
+        (MODIFIED, True, False, "refused"),
+        (MODIFIED, False, True, "refused"),
+    ):
+        end = Requesting(loop, takes_early=takes_early)
+        if writes:
+            end.stream.write(b"ask")
+        end.stream.outcome(state, True)
+        assert end.codec.calls == [told]
+        assert end.sink.calls == ["finish"]
+        assert not loop.router.subscriptions
+
+
+def test_an_answer_that_breaks_off(loop: Loop) -> None:
+    end = Requesting(loop)
+    arrivals = end.answered()
+    arrivals.push(b"ans")
+    end.stream.outcome(MODIFIED, False)
+    assert not end.codec.calls  # the answer tells how it ended
+    arrivals.abort()
+    assert end.codec.calls == ["lost"]
+    assert not loop.router.subscriptions
+
+
+def test_streams_that_are_no_answer(loop: Loop) -> None:
+    end = Requesting(loop)
+    wrong = StreamHead(to="r", content_type="text/plain")
+    assert end.stream.on_stream(wrong, end.producer) is NOWHERE
+    assert end.producer.outcomes == [REJECTED]
+    assert end.codec.calls == ["lost"]
+    end = Requesting(loop)
+    end.answered()
+    second = FakeProducer()
+    assert end.stream.on_stream(HEAD, second) is NOWHERE
+    assert second.outcomes == [RELEASED]
+
+
+def test_the_client_goes(loop: Loop) -> None:
+    end = Requesting(loop)
+    end.stream.write(b"ask")
+    end.answered()
+    end.stream.abort()
+    assert end.sink.calls == ["abort"]
+    assert end.producer.outcomes == [MODIFIED]
+    end.stream.outcome(RELEASED, True)
+    assert not end.codec.calls
+
+
+def test_the_window_is_kept(loop: Loop) -> None:
+    end = Requesting(loop)
+    end.answered()
+    assert end.stream.write(bytes(WINDOW_BYTES - 1))
+    assert not end.stream.write(b"x")
+    end.stream.received(WINDOW_BYTES // 4)
+    assert not end.codec.calls
+    end.stream.received(WINDOW_BYTES // 2 + 1)
+    assert end.codec.calls == ["writable"]
+    end.sink.takes = False
+    assert not end.stream.write(b"x")
+    end.stream.writable()
+    assert end.codec.calls == ["writable", "writable"]
+
+
+def test_octets_are_reported_when_they_are_handed_on(loop: Loop) -> None:
+    end = Requesting(loop)
+    arrivals = end.answered()
+    arrivals.push(bytes(REPORT_BYTES))
+    assert end.producer.reports == [REPORT_BYTES]
+    end.stream.pause()
+    assert not arrivals.push(bytes(REPORT_BYTES))
+    arrivals.push(b"end")
+    arrivals.finish(False)
+    assert len(end.codec.octets) == REPORT_BYTES
+    assert len(end.producer.reports) == 1
+    loop.call(end.stream.resume)
+    loop.call(lambda: None)
+    assert end.codec.octets == bytes(2 * REPORT_BYTES) + b"end"
+    assert end.codec.calls == ["end"]
+    assert end.producer.outcomes == [ACCEPTED]
+
+
+def test_a_producer_that_ignores_the_window(loop: Loop) -> None:
+    end = Requesting(loop)
+    arrivals = end.answered()
+    end.stream.pause()
+    for _ in range(MAX_KEPT_BYTES // 65536 + 1):
+        arrivals.push(bytes(65536))
+    assert end.codec.calls == ["lost"]
+    assert end.shared.overrun == 1
+    assert end.producer.outcomes == [MODIFIED]
+
+
+class Answering(End):
+    def __init__(self, loop: Loop) -> None:
+        super().__init__(loop)
+        self.stream = AnswerStream(self.shared, "reply")
+        self.stream.codec = self.codec
+        self.arrivals = loop.call(lambda: self.stream.accept(self.producer))
+
+
+def test_the_answer_begins_with_its_first_octet(loop: Loop) -> None:
+    end = End(loop)
+    stream = AnswerStream(end.shared, "reply")
+    stream.codec = end.codec
+
+    def offered() -> Sink:
+        sink = stream.accept(end.producer)
+        sink.push(b"ask")
+        return sink
+
+    loop.call(offered)
+    loop.call(lambda: None)
+    assert not end.heads
+    stream.write(b"answer")
+    assert len(end.heads) == 1
+    assert end.sink.octets == b"answer"
+    stream.close()
+    assert end.sink.calls == ["finish"]
+    assert end.producer.outcomes == [ACCEPTED]
+
+
+def test_a_silent_listener_is_answered_at_once(loop: Loop) -> None:
+    end = Answering(loop)
+    loop.call(lambda: None)
+    assert len(end.heads) == 1
+
+
+@pytest.mark.parametrize(
+    ("failure", "state"), [(Failure.NO_SERVICE, RELEASED), (Failure.UNANSWERED, MODIFIED), (None, MODIFIED)]
+)
+def test_what_a_failure_is_told_as(loop: Loop, failure: Failure | None, state: int) -> None:
+    end = End(loop)
+    stream = AnswerStream(end.shared, "reply")
+    stream.codec = end.codec
+    arrivals = stream.accept(end.producer)
+    arrivals.push(b"ask")
+    stream.abort(failure)
+    assert end.producer.outcomes == [state]
+    assert not end.heads
+
+
+def test_the_listener_gives_up(loop: Loop) -> None:
+    end = Answering(loop)
+    end.stream.write(b"ans")
+    end.stream.outcome(MODIFIED, True)
+    assert end.codec.calls == ["lost"]
+    assert end.sink.calls == ["abort"]
+    end = Answering(loop)
+    end.arrivals.abort()
+    assert end.codec.calls == ["lost"]
+
+
+def test_streams_of_a_c_router_are_served(loop: Loop) -> None:
+    site = HttpSite(loop)
+    loop.router.is_c_router = True
+    site.connect_to(Server(lambda head: OK).port)
+    client = Client(site.listen().bound_port or 0)
+    assert client.send(GET % 1).answer() == (200, b"ok")
+
+
+def test_the_fake_transport_is_as_strict_as_the_real_ones() -> None:
+    transport = FakeTransport()
+    transport.close()
+    with pytest.raises(AssertionError):
+        transport.write(b"x")

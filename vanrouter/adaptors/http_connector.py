@@ -1,0 +1,162 @@
+"""An httpConnector: takes requests sent to its address and has its server answer them.
+
+Layer: 4. Source: HTTP over AMQP, sections 1 and 6 (design note B); extensions.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from vanrouter.adaptors.http_codecs import STREAM_CODECS, STREAM_VERSIONS
+from vanrouter.adaptors.http_config import HttpConnectorConfig
+from vanrouter.adaptors.http_exchange import Requester, RequestHead, Responder
+from vanrouter.adaptors.http_listener import add_forwarded, connection_row
+from vanrouter.adaptors.http_pool import Pool, ServerConnection
+from vanrouter.adaptors.http_requests import ServedRequest
+from vanrouter.adaptors.http_shared import NOWHERE, Cancellable, Shared
+from vanrouter.adaptors.http_statistics import RequestCounts
+from vanrouter.adaptors.http_stream import AnswerStream
+from vanrouter.core.stream import REJECTED, RELEASED, Producer, Sink, StreamHead
+from vanrouter.engine.messages import STREAM_CONTENT_TYPE, STREAM_VERSION
+from vanrouter.net.dial import Resolver
+from vanrouter.net.health import Health
+from vanrouter.net.tls import connector_context
+
+logger = logging.getLogger(__name__)
+
+
+class HttpConnector:
+    """An httpConnector: the consumer at its address, and the handler of the requests that come."""
+
+    entity_type = "httpConnector"
+
+    def __init__(self, shared: Shared, config: HttpConnectorConfig) -> None:
+        self.shared = shared
+        self.config = config
+        self.name = config.name
+        self.counts = RequestCounts("out", config.address)
+        self.peer_counts = self.counts.peer(config.host)
+        self.connections_opened = 0
+        self.connections_closed = 0
+        self.handshake_failures = 0
+        self.is_deleted = False
+        self.resolver = Resolver(shared.reactor, config.host, config.port)
+        self.health = Health(shared.reactor, config, self.resolver, self.announce, self.withdraw)
+        self.pool = Pool(self)
+        self._authority = None if config.host_override is None else config.host_override.encode()
+        self._contexts: dict[str, Any] = {}
+        self._subscription: Cancellable | None = None
+
+    def start(self) -> None:
+        """Take requests."""
+        if self.config.tls is not None:
+            self.tls_context("http/1.1")  # a broken profile is an error now, not with the first request
+        self.announce()
+        self.health.start()
+
+    def announce(self) -> None:
+        """Be a consumer at the address."""
+        if self._subscription is None and not self.is_deleted:
+            self._subscription = self.shared.router.subscribe_stream(self.config.address, self)
+
+    def withdraw(self) -> None:
+        """Be none, so that no request comes to a server that does not answer."""
+        subscription, self._subscription = self._subscription, None
+        if subscription is not None:
+            subscription.cancel()
+
+    def tls_context(self, alpn: str) -> Any:
+        """Return the TLS context that offers `alpn`."""
+        assert self.config.tls is not None
+        context = self._contexts.get(alpn)
+        if context is None:
+            context = self._contexts[alpn] = connector_context(self.config.tls, self.config.verify_hostname, alpn)
+        return context
+
+    def on_stream(self, head: StreamHead, producer: Producer) -> Sink:
+        """A request has come, or a connection of a plain TCP listener."""
+        version = head.http or STREAM_VERSIONS[self.config.protocol]
+        codec_type = STREAM_CODECS.get(version)
+        if head.content_type != STREAM_CONTENT_TYPE or (head.version or 0) > STREAM_VERSION or codec_type is None:
+            producer.outcome(RELEASED, True)
+            return NOWHERE
+        if not head.reply_to:
+            producer.outcome(REJECTED, True)
+            return NOWHERE
+        stream = AnswerStream(self.shared, head.reply_to)
+        stream.codec = codec_type(stream, self, self.config.limits, is_single=head.http is not None)
+        return stream.accept(producer)
+
+    def begin(self, head: RequestHead, requester: Requester) -> Responder:
+        """Have the server answer."""
+        if self._authority is not None:
+            head.authority = self._authority
+        if self.config.forwarded_headers:
+            add_forwarded(head, self.config.host)
+        request = ServedRequest(self, head, requester)
+        request.begin()
+        return request
+
+    # --- from the pool ------------------------------------------------------------------------------------------------
+
+    def on_opened(self, connection: ServerConnection) -> None:
+        """There is a connection to the server."""
+        router = self.shared.router
+        connection.id = router.next_connection_id()
+        router.connections[connection.id] = connection
+        self.connections_opened += 1
+        self.health.flow_connected()
+
+    def on_closed(self, connection: ServerConnection) -> None:
+        """It has ended."""
+        if connection.id:
+            self.connections_closed += 1
+            router = self.shared.router
+            router.connections.pop(connection.id, None)
+            router.trimmer.note_ends()
+
+    def handshake_failed(self, error: OSError) -> None:
+        """Count and log a TLS handshake that went wrong."""
+        self.handshake_failures += 1
+        logger.info("Connector %s: TLS handshake with %s failed: %s", self.name, self.config.host, error)
+
+    def on_unresolvable(self, error: Exception) -> None:
+        """The host has no address."""
+        reason = getattr(error, "strerror", None) or str(error)
+        if reason != self.health.last_error:
+            self.health.last_error = reason
+            logger.error("Connector %s: %s:%s: %s", self.name, self.config.host, self.config.port, reason)
+
+    # --- management ---------------------------------------------------------------------------------------------------
+
+    @property
+    def oper_status(self) -> str:
+        """What was last observed of the server."""
+        return self.health.status
+
+    def connection_row(self, connection: ServerConnection) -> dict[str, Any]:
+        """Return the attributes of the `connection` entity."""
+        return connection_row(connection, f"{self.config.host}:{self.config.port}")
+
+    def live_attributes(self) -> dict[str, Any]:
+        """Return the attributes that change by themselves."""
+        return {
+            "operStatus": self.oper_status,
+            "connectionsOpened": self.connections_opened,
+            "connectionsClosed": self.connections_closed,
+        }
+
+    def delete(self, drop_connections: bool) -> None:
+        """Withdraw; connections to the server end now, or when they are idle."""
+        self.shut_down()
+        if drop_connections:
+            self.pool.close()
+        else:
+            self.pool.close_idle()
+
+    def shut_down(self) -> None:
+        """Take no more requests; those in progress are answered."""
+        self.is_deleted = True
+        self.health.stop()
+        self.withdraw()

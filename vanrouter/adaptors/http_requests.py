@@ -1,0 +1,287 @@
+"""One request on its way between two codecs: counted, limited in time and, at a listener, tried again elsewhere.
+
+Layer: 4. Source: extensions (retry, requestTimeoutSeconds, forwardedHeaders); RFC 9110 section 9.2.2.
+
+    codec of the client  --Handler.begin-->  RoutedRequest  -->  client codec on a new stream    (at a listener)
+    codec of the stream  --Handler.begin-->  ServedRequest  -->  client codec of a connection    (at a connector)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from vanrouter.adaptors.http_codecs import CLIENT_CODECS, STREAM_VERSIONS
+from vanrouter.adaptors.http_config import SAFE
+from vanrouter.adaptors.http_exchange import (
+    ClientCodec,
+    Failure,
+    Header,
+    Requester,
+    RequestHead,
+    Responder,
+    ResponseHead,
+)
+from vanrouter.adaptors.http_stream import RequestStream
+from vanrouter.net.wheel import Timed, Wheel
+
+if TYPE_CHECKING:
+    from vanrouter.adaptors.http_connector import HttpConnector
+    from vanrouter.adaptors.http_listener import HttpListener
+    from vanrouter.adaptors.http_statistics import PeerCounts, RequestCounts
+    from vanrouter.net.reactor import Reactor
+
+RETRIES = 8
+"""Further tries of one request, elsewhere if there is an elsewhere."""
+MAX_REPLAYED_BYTES = 64 * 1024
+"""Of a body, kept to be sent again: a request that is longer is not tried again once it is on its way."""
+
+
+class Nobody:
+    """The responder of an exchange that has failed before it began."""
+
+    __slots__ = ()
+
+    def data(self, data: bytes | memoryview) -> bool:
+        """Throw away."""
+        return True
+
+    def end(self, trailers: Sequence[Header] = ()) -> None:
+        """Nothing to do."""
+
+    def cancel(self, failure: Failure) -> None:
+        """Nothing to do."""
+
+    def resume(self) -> None:
+        """Nothing to do."""
+
+
+NOBODY = Nobody()
+
+
+class RelayedRequest:
+    """What both ends of the way have in common: everything is passed on, and counted when it is over."""
+
+    __slots__ = (
+        "_began_at",
+        "_bytes_in",
+        "_bytes_out",
+        "_counts",
+        "_has_ended",
+        "_inner",
+        "_is_over",
+        "_is_tunnel",
+        "_latency_s",
+        "_outer",
+        "_peer",
+        "_reactor",
+        "_status",
+        "bucket",
+        "head",
+    )
+
+    def __init__(
+        self, head: RequestHead, outer: Requester, counts: RequestCounts, peer: PeerCounts, reactor: Reactor
+    ) -> None:
+        self.head = head
+        self._outer = outer
+        self._inner: Responder = NOBODY
+        self._counts = counts
+        self._peer = peer
+        self._reactor = reactor
+        self._began_at = reactor.now
+        self._latency_s = -1.0
+        self._status = 0
+        self._bytes_in = 0
+        self._bytes_out = 0
+        self._has_ended = head.length == 0
+        self._is_tunnel = False
+        self._is_over = False
+        self.bucket: set[Timed] | None = None
+
+    # Requester of the codec behind.
+
+    def on_informational(self, head: ResponseHead) -> None:
+        """A 1xx answer."""
+        self._outer.on_informational(head)
+
+    def on_response(self, head: ResponseHead) -> None:
+        """The final answer begins."""
+        self._status = status = head.status
+        self._latency_s = self._reactor.now - self._began_at
+        if self.bucket is not None:
+            Wheel.cancel(self)
+        self._is_tunnel = status == 101 or (self.head.method == b"CONNECT" and status < 300)
+        if head.length == 0:
+            self._over()
+        self._outer.on_response(head)
+
+    def on_data(self, data: bytes | memoryview) -> bool:
+        """Octets of the answer."""
+        self._bytes_out += len(data)
+        return self._outer.on_data(data)
+
+    def on_end(self, trailers: Sequence[Header] = ()) -> None:
+        """The answer is complete."""
+        if self._is_tunnel and not self._has_ended:
+            self._is_tunnel = False
+        else:
+            self._over()
+        self._outer.on_end(trailers)
+
+    def on_failure(self, failure: Failure) -> None:
+        """There is no answer."""
+        self._status = self._status or failure.status
+        self._over()
+        self._outer.on_failure(failure)
+
+    def on_resume(self) -> None:
+        """The codec behind takes octets again."""
+        self._outer.on_resume()
+
+    # Responder of the codec in front.
+
+    def data(self, data: bytes | memoryview) -> bool:
+        """Octets of the request."""
+        self._bytes_in += len(data)
+        return self._inner.data(data)
+
+    def end(self, trailers: Sequence[Header] = ()) -> None:
+        """The request is complete; of a tunnel, this direction."""
+        self._has_ended = True
+        inner = self._inner
+        if self._status and not self._is_tunnel and not self._is_over:  # the other direction has ended before
+            self._over()
+        inner.end(trailers)
+
+    def cancel(self, failure: Failure) -> None:
+        """The client has gone."""
+        inner = self._inner
+        self._status = self._status or failure.status
+        self._over()
+        inner.cancel(failure)
+
+    def resume(self) -> None:
+        """The client takes octets again."""
+        self._inner.resume()
+
+    # Its end.
+
+    def on_deadline(self, now: float) -> None:
+        """No answer in time."""
+        if self._status or self._is_over:
+            return
+        inner, self._inner = self._inner, NOBODY
+        self._status = Failure.TIMED_OUT.status
+        self._over()
+        inner.cancel(Failure.TIMED_OUT)
+        self._outer.on_failure(Failure.TIMED_OUT)
+
+    def _over(self) -> None:
+        if self._is_over:
+            return
+        self._is_over = True
+        if self.bucket is not None:
+            Wheel.cancel(self)
+        latency_s = self._latency_s
+        if latency_s < 0:
+            latency_s = self._reactor.now - self._began_at
+        self._counts.count(self._peer, self.head.method, self._status, latency_s, self._bytes_in, self._bytes_out)
+
+
+class RoutedRequest(RelayedRequest):
+    """A request at a listener: it goes out as a stream of its own, to the service that the router chooses."""
+
+    __slots__ = ("_listener", "_replay", "_retries", "_trailers")
+
+    def __init__(self, listener: HttpListener, head: RequestHead, outer: Requester, peer: PeerCounts) -> None:
+        shared = listener.shared
+        super().__init__(head, outer, listener.counts, peer, shared.reactor)
+        self._listener = listener
+        self._retries = RETRIES if listener.config.retry == SAFE else 0
+        self._replay: bytearray | None = None
+        self._trailers: Sequence[Header] = ()
+        if listener.config.request_timeout_s:
+            shared.wheel.schedule(self, listener.config.request_timeout_s)
+
+    def begin(self) -> None:
+        """Send it, or send it again."""
+        listener = self._listener
+        config = listener.config
+        stream = RequestStream(listener.shared, listener.shared.replies)
+        codec: ClientCodec = CLIENT_CODECS[config.protocol](stream, self, config.limits, is_single=True)
+        stream.codec = codec
+        stream.open(listener.to, STREAM_VERSIONS[config.protocol], listener.shared.next_flow_identity())
+        is_refused = stream.is_lost
+        self._inner = codec.begin(self.head, self)
+        if is_refused:
+            listener.shared.reactor.call_soon(lambda: self.on_failure(Failure.NO_SERVICE))
+
+    # Owner of the codec: it is of one exchange, and nothing follows.
+
+    def on_room(self, codec: ClientCodec) -> None:
+        """No other exchange is begun there."""
+
+    def on_gone(self, codec: ClientCodec) -> None:
+        """It was for this exchange alone."""
+
+    def data(self, data: bytes | memoryview) -> bool:
+        if self._retries and not self._status:
+            if self._replay is None:
+                self._replay = bytearray()
+            self._replay += data
+            if len(self._replay) > MAX_REPLAYED_BYTES:
+                self._retries = 0
+                self._replay = None
+        return super().data(data)
+
+    def end(self, trailers: Sequence[Header] = ()) -> None:
+        self._trailers = trailers
+        super().end(trailers)
+
+    def on_failure(self, failure: Failure) -> None:
+        if self._may_retry(failure):
+            self._retries -= 1
+            self._counts.retried += 1
+            self.begin()
+            if self._replay:
+                self._inner.data(bytes(self._replay))
+            if self._has_ended and self.head.length != 0:
+                self._inner.end(self._trailers)
+            self._outer.on_resume()
+        else:
+            super().on_failure(failure)
+
+    def _may_retry(self, failure: Failure) -> bool:
+        if not self._retries or self._status or self._is_over or not self._listener.is_reachable:
+            return False
+        return failure is Failure.NO_SERVICE or (failure is Failure.UNANSWERED and self.head.is_safe)
+
+
+class ServedRequest(RelayedRequest):
+    """A request at a connector: it goes to the server on a connection of the pool."""
+
+    __slots__ = ("_connector", "_may_repeat")
+
+    def __init__(self, connector: HttpConnector, head: RequestHead, outer: Requester) -> None:
+        shared = connector.shared
+        super().__init__(head, outer, connector.counts, connector.peer_counts, shared.reactor)
+        self._connector = connector
+        self._may_repeat = False
+        if connector.config.request_timeout_s:
+            shared.wheel.schedule(self, connector.config.request_timeout_s)
+
+    def begin(self) -> None:
+        """Send it to the server."""
+        pool = self._connector.pool
+        # A server may close an idle connection at the moment when a request is under way to it (RFC 9112, 9.3.1).
+        self._may_repeat = bool(pool.ready) and self.head.length == 0 and self.head.is_safe
+        self._inner = pool.begin(self.head, self)
+
+    def on_failure(self, failure: Failure) -> None:
+        if self._may_repeat and not self._status and failure is Failure.UNANSWERED:
+            self._may_repeat = False
+            self._counts.retried += 1
+            self._inner = self._connector.pool.begin_on_new(self.head, self)
+        else:
+            super().on_failure(failure)

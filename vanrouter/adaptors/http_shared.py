@@ -1,0 +1,149 @@
+"""What all HTTP services of a router share.
+
+Layer: 4.
+"""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import TYPE_CHECKING, Any, Protocol
+
+from vanrouter.core.stream import RELEASED, Producer, Sink, StreamConsumer, StreamHead
+from vanrouter.ids import random_suffix
+from vanrouter.net.memory import Trimmer
+from vanrouter.net.reactor import Reactor
+from vanrouter.net.wheel import Wheel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vanrouter.adaptors.http_stream import RequestStream
+
+MAX_SPARE_REPLIES = 1024
+"""Reply addresses kept for the next requests."""
+
+
+class Cancellable(Protocol):
+    """A subscription or a watch."""
+
+    def cancel(self) -> None:
+        """End it."""
+
+
+class ReplyAddress(Cancellable, Protocol):
+    """A subscription at an address of its own."""
+
+    @property
+    def address(self) -> str:
+        """Text for `reply-to`."""
+
+
+class HttpRouter(Protocol):
+    """What HTTP needs of the core."""
+
+    reactor: Reactor
+    connections: dict[int, Any]
+    trimmer: Trimmer
+
+    def next_connection_id(self) -> int:
+        """Return the number of a new connection."""
+
+    def open_stream(self, to: str, head: bytes, flags: int, producer: Producer) -> Sink:
+        """Begin a stream; without a route `producer.outcome(RELEASED, True)` follows at the end of the turn."""
+
+    def subscribe_stream(self, address: str, consumer: StreamConsumer, weight: int = 1) -> Cancellable:
+        """Take streams sent to an address."""
+
+    def new_reply_address(self, consumer: StreamConsumer) -> ReplyAddress:
+        """Take streams sent to an address of one's own."""
+
+    def watch(self, address: str, callback: Callable[[bool], None]) -> Cancellable:
+        """Be told whether an address can be reached, now and at each change."""
+
+
+class Shared:
+    """The loop, the wheel and the counters of all HTTP services."""
+
+    __slots__ = ("address_prefix", "flow_source", "flows", "overrun", "reactor", "replies", "router", "wheel")
+
+    def __init__(self, router: HttpRouter, tenant: str | None = None) -> None:
+        self.router = router
+        self.address_prefix = f"{tenant}/" if tenant else ""
+        """`network.tenantId` in front of the addresses of streams (TCP over AMQP, section 5.4)."""
+        self.reactor = router.reactor
+        self.wheel = Wheel(router.reactor)
+        self.flow_source = random_suffix(5)
+        """First part of the flow identities of this router's requests."""
+        self.flows = count(1)
+        self.overrun = 0
+        """Streams ended because their producer ignored the window."""
+        self.replies = ReplyAddresses(router)
+
+    def next_flow_identity(self) -> str:
+        """Return the identity of a new flow record, the correlation-id of its client stream."""
+        return f"{self.flow_source}:{next(self.flows)}"
+
+
+class Reply:
+    """A reply address, and the stream that uses it now."""
+
+    __slots__ = ("address", "stream", "subscription")
+
+    def __init__(self, router: HttpRouter) -> None:
+        self.subscription = router.new_reply_address(self)
+        self.address = self.subscription.address
+        self.stream: RequestStream | None = None
+
+    def on_stream(self, head: StreamHead, producer: Producer) -> Sink:
+        """A server stream has come."""
+        if self.stream is None:
+            producer.outcome(RELEASED, True)
+            return NOWHERE
+        return self.stream.on_stream(head, producer)
+
+
+class ReplyAddresses:
+    """Reply addresses that are used again once their exchange has ended well: to make one costs more than a request."""
+
+    __slots__ = ("_router", "_spare")
+
+    def __init__(self, router: HttpRouter) -> None:
+        self._router = router
+        self._spare: list[Reply] = []
+
+    def take(self, stream: RequestStream) -> Reply:
+        """Return an address whose streams come to `stream`."""
+        reply = self._spare.pop() if self._spare else Reply(self._router)
+        reply.stream = stream
+        return reply
+
+    def give_back(self, reply: Reply, *, is_clean: bool) -> None:
+        """The exchange is over. `is_clean`: its server stream has come, and so no other will."""
+        if reply.stream is None:
+            return
+        reply.stream = None
+        if is_clean and len(self._spare) < MAX_SPARE_REPLIES:
+            self._spare.append(reply)
+        else:
+            reply.subscription.cancel()
+
+
+class Nowhere:
+    """Sink of a stream that nobody waits for."""
+
+    __slots__ = ()
+
+    takes_early = True
+
+    def push(self, data: memoryview | bytes) -> bool:
+        """Throw away."""
+        return True
+
+    def finish(self, settled: bool = False) -> None:
+        """Nothing was kept."""
+
+    def abort(self) -> None:
+        """Nothing was kept."""
+
+
+NOWHERE = Nowhere()
