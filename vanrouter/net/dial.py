@@ -22,6 +22,16 @@ RESOLVED_FOR_S = 5.0
 MAX_ADDRESSES = 16
 """Of one name, tried for one connection."""
 
+ASK_AGAIN_S = 1.0
+"""A question about a name that has no answer yet is asked once more after so long: the C library sends its own again
+after 5 s only, so that a name server which comes back would be noticed late."""
+
+MAX_QUESTIONS = 6
+"""About one name at a time; each holds a thread until the C library gives up, 10 s or more."""
+
+OLD_ADDRESSES_AFTER_S = 0.5
+"""The addresses that a name had before are used when the name server is silent for so long."""
+
 
 @dataclass(frozen=True, slots=True)
 class Address:
@@ -53,13 +63,38 @@ def _addresses(host: str, port: str, flags: int, is_passive: bool) -> list[Addre
         flags |= socket.AI_PASSIVE
     found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=flags)
     unique = dict.fromkeys(Address(family, address) for family, _, _, _, address in found)
-    return list(unique)[:MAX_ADDRESSES]
+    return _families_in_turn(list(unique))[:MAX_ADDRESSES]
+
+
+def _families_in_turn(found: list[Address]) -> list[Address]:
+    """Keep the resolver's order within each family, and its first family first (RFC 8305, section 4).
+
+    However many addresses of a family cannot be reached, one of the other is tried second.
+    """
+    first = [each for each in found if each.family == found[0].family]
+    others = [each for each in found if each.family != found[0].family]
+    mixed = [each for pair in zip(first, others, strict=False) for each in pair]
+    return [*mixed, *first[len(others) :], *others[len(first) :]]
 
 
 class Resolver:
-    """The addresses of one server."""
+    """The addresses of one server.
 
-    __slots__ = ("_addresses", "_expires", "_host", "_is_literal", "_port", "_reactor", "_waiting")
+    A name server that is silent or fails does not take away what it said before: those addresses are tried on.
+    """
+
+    __slots__ = (
+        "_addresses",
+        "_again",
+        "_expires",
+        "_fallback",
+        "_host",
+        "_is_literal",
+        "_port",
+        "_questions",
+        "_reactor",
+        "_waiting",
+    )
 
     def __init__(self, reactor: Reactor, host: str, port: str) -> None:
         self._reactor = reactor
@@ -67,6 +102,9 @@ class Resolver:
         self._port = port
         self._waiting: list[Callable[[list[Address] | Exception], None]] = []
         self._expires = 0.0
+        self._questions = 0
+        self._again: Timer | None = None
+        self._fallback: Timer | None = None
         found = literal_addresses(host, port)
         self._is_literal = found is not None
         self._addresses: list[Address] = found or []
@@ -80,16 +118,44 @@ class Resolver:
     def ask(self, done: Callable[[list[Address] | Exception], None]) -> None:
         """Call `done` with the addresses or the error; one question serves all that wait."""
         self._waiting.append(done)
-        if len(self._waiting) == 1:
+        if len(self._waiting) > 1:
+            return
+        self._put_question()
+        if self._addresses:
+            self._fallback = self._reactor.call_later(OLD_ADDRESSES_AFTER_S, self._use_old)
+
+    def _put_question(self) -> None:
+        if self._again is not None:
+            self._again.cancel()
+        self._again = self._reactor.call_later(ASK_AGAIN_S, self._put_another)
+        if self._questions < MAX_QUESTIONS:
+            self._questions += 1
             host, port = self._host, self._port
             self._reactor.run_in_thread(lambda: resolve(host, port), self._on_resolved)
 
+    def _put_another(self) -> None:
+        self._again = None
+        if self._waiting:
+            self._put_question()
+
+    def _use_old(self) -> None:
+        self._fallback = None
+        self._answer(self._addresses)
+
     def _on_resolved(self, result: Any) -> None:
-        if isinstance(result, Exception):
-            self._addresses = []
-        else:
+        self._questions -= 1
+        if not isinstance(result, Exception):
             self._addresses = result
             self._expires = self._reactor.now + RESOLVED_FOR_S
+        elif self._addresses:
+            result = self._addresses
+        self._answer(result)
+
+    def _answer(self, result: list[Address] | Exception) -> None:
+        for timer in (self._again, self._fallback):
+            if timer is not None:
+                timer.cancel()
+        self._again = self._fallback = None
         waiting, self._waiting = self._waiting, []
         for done in waiting:
             done(result)

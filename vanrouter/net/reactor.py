@@ -15,10 +15,10 @@ import heapq
 import logging
 import os
 import select
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from typing import Any, Protocol
 
@@ -34,8 +34,9 @@ ERROR: int = select.EPOLLERR | select.EPOLLHUP
 MAX_EVENTS = 256
 """Descriptors served in a turn at most, so that timers and flushes of a turn are never far away."""
 
-RESOLVER_THREADS = 8
-"""Threads for blocking calls (name resolution, certificate files); a silent name server holds one for each name."""
+MAX_THREADS = 64
+"""Threads for blocking calls (name resolution, certificate files) at a time; further calls wait. A silent name server
+holds a few for each name."""
 
 
 class Flushable(Protocol):
@@ -81,7 +82,9 @@ class Reactor:
         self._soon: deque[Callable[[], object]] = deque()
         self._handed_over: deque[Callable[[], object]] = deque()
         self._running = False
-        self._pool: ThreadPoolExecutor | None = None
+        self._thread_count = 0
+        self._work_waiting: deque[tuple[Callable[[], Any], Callable[[Any], object]]] = deque()
+        self._is_closed = False
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self.register(self._wake_read, self._on_wake, IN)
 
@@ -118,23 +121,36 @@ class Reactor:
     def call_from_thread(self, callback: Callable[[], object]) -> None:
         """Call `callback()` in the loop's thread soon. The one method that other threads may use."""
         self._handed_over.append(callback)
+        if self._is_closed:
+            return  # the number of the pipe may be somebody else's by now
         with contextlib.suppress(BlockingIOError, OSError):
             os.write(self._wake_write, b"\0")
 
     def run_in_thread(self, work: Callable[[], Any], done: Callable[[Any], object]) -> None:
-        """Run blocking `work()` beside the loop; `done(result or the exception)` follows in the loop."""
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(RESOLVER_THREADS, thread_name_prefix="blocking")
+        """Run blocking `work()` beside the loop; `done(result or the exception)` follows in the loop.
 
-        def task() -> None:
-            result: Any
-            try:
-                result = work()
-            except Exception as error:  # handed to `done`, which knows what to do with it
-                result = error
-            self.call_from_thread(lambda: done(result))
+        In a daemon thread of its own: a pool's threads would hold up the end of the process until the last of them had
+        its answer, and those of one silent name server would keep all others waiting.
+        """
+        if self._thread_count >= MAX_THREADS:
+            self._work_waiting.append((work, done))
+            return
+        self._thread_count += 1
+        threading.Thread(target=self._work, args=(work, done), name="blocking", daemon=True).start()
 
-        self._pool.submit(task)
+    def _work(self, work: Callable[[], Any], done: Callable[[Any], object]) -> None:
+        result: Any
+        try:
+            result = work()
+        except Exception as error:  # handed to `done`, which knows what to do with it
+            result = error
+        self.call_from_thread(lambda: self._worked(done, result))
+
+    def _worked(self, done: Callable[[Any], object], result: Any) -> None:
+        self._thread_count -= 1
+        if self._work_waiting:
+            self.run_in_thread(*self._work_waiting.popleft())
+        done(result)
 
     def run(self) -> None:
         """Serve events until `stop()`."""
@@ -147,9 +163,9 @@ class Reactor:
         self._running = False
 
     def close(self) -> None:
-        """Release the loop's own descriptors and threads. Nothing may be registered afterwards."""
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
+        """Release the loop's own descriptors. Nothing may be registered afterwards; threads end by themselves."""
+        self._is_closed = True
+        self._work_waiting.clear()
         self._poller.close()
         os.close(self._wake_read)
         os.close(self._wake_write)

@@ -1,10 +1,22 @@
 import errno
 import socket
+import threading
 
 import pytest
 
 from tests.unit.adaptors.streams import Loop, listening
-from vanrouter.net.dial import Address, Connecting, Resolver, begin_connect, literal_addresses, resolve
+from vanrouter.net.dial import (
+    ASK_AGAIN_S,
+    MAX_QUESTIONS,
+    RESOLVED_FOR_S,
+    Address,
+    Connecting,
+    Resolver,
+    begin_connect,
+    literal_addresses,
+    resolve,
+)
+from vanrouter.net.reactor import Reactor
 
 
 class Owner:
@@ -172,3 +184,84 @@ def test_an_error_of_the_resolver_is_an_answer(loop: Loop, monkeypatch: pytest.M
     loop.call(lambda: resolver.ask(answers.append))
     assert isinstance(loop.wait_for(lambda: answers)[0], socket.gaierror)
     assert resolver.known() is None
+
+
+class Clock:
+    """A loop whose time a test moves."""
+
+    def __init__(self) -> None:
+        self.time = 100.0
+        self.reactor = Reactor(lambda: self.time)
+
+    def advance(self, seconds: float) -> None:
+        self.time += seconds
+        self.reactor.run_once(0)
+
+    def until(self, answers: list[object]) -> object:
+        for _ in range(1000):
+            self.reactor.run_once(0.01)
+            if answers:
+                return answers.pop()
+        raise AssertionError("no answer")
+
+
+def test_a_silent_name_server_is_asked_again_and_the_old_addresses_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, gate, asked = Clock(), threading.Event(), []
+
+    def answer(host: str, port: str) -> list[Address]:
+        asked.append(host)
+        if len(asked) > 1:
+            assert gate.wait(10)
+        return [target(len(asked))]
+
+    monkeypatch.setattr("vanrouter.net.dial.resolve", answer)
+    resolver = Resolver(clock.reactor, "a name", "5")
+    answers: list[object] = []
+    resolver.ask(answers.append)
+    assert clock.until(answers) == [target(1)]
+    clock.advance(RESOLVED_FOR_S + 1)
+    assert resolver.known() is None
+    resolver.ask(answers.append)
+    clock.advance(0.1)
+    assert not answers
+    clock.advance(0.5)
+    assert answers.pop() == [target(1)]
+    fresh = Resolver(clock.reactor, "another name", "5")
+    fresh.ask(answers.append)
+    for _ in range(2 * MAX_QUESTIONS):
+        clock.advance(ASK_AGAIN_S + 0.01)
+    assert not answers
+    assert asked.count("another name") == MAX_QUESTIONS
+    gate.set()
+    assert clock.until(answers)
+    while fresh._questions or resolver._questions:
+        clock.reactor.run_once(0.01)
+    clock.reactor.close()
+
+
+def test_a_failing_name_server_does_not_take_away_what_it_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, asked = Clock(), []
+
+    def answer(host: str, port: str) -> list[Address]:
+        asked.append(host)
+        if len(asked) > 1:
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+        return [target(5)]
+
+    monkeypatch.setattr("vanrouter.net.dial.resolve", answer)
+    resolver = Resolver(clock.reactor, "a name", "5")
+    answers: list[object] = []
+    for _ in range(2):
+        resolver.ask(answers.append)
+        assert clock.until(answers) == [target(5)]
+        clock.advance(RESOLVED_FOR_S + 1)
+    clock.reactor.close()
+
+
+def test_the_families_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    sixes = [(f"fd00::{number}", 5, 0, 0) for number in range(1, 5)]
+    found = [(socket.AF_INET6, 0, 0, "", address) for address in sixes]
+    found += [(socket.AF_INET, 0, 0, "", ("192.0.2.1", 5))]
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_args, **_options: found)
+    order = [each.address[0] for each in resolve("a name", "5")]
+    assert order == ["fd00::1", "192.0.2.1", "fd00::2", "fd00::3", "fd00::4"]

@@ -315,6 +315,34 @@ def test_blocking_work_beside_the_loop(reactor: Reactor) -> None:
     assert answers[1] != threading.get_ident()
 
 
+def test_calls_beyond_the_threads_wait_for_their_turn(reactor: Reactor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vanrouter.net.reactor.MAX_THREADS", 2)
+    gate, running, answers = threading.Event(), [], []
+
+    def work() -> bool:
+        running.append(1)
+        return gate.wait(10)
+
+    for _ in range(5):
+        reactor.run_in_thread(work, answers.append)
+    reactor.run_once(0.05)
+    assert len(running) == 2
+    gate.set()
+    while len(answers) < 5:
+        reactor.run_once(10)
+    assert answers == [True] * 5
+
+
+def test_a_thread_that_outlives_the_loop_is_harmless() -> None:
+    reactor, gate = Reactor(), threading.Event()
+    reactor.run_in_thread(lambda: gate.wait(10), lambda _result: pytest.fail("the loop is closed"))
+    thread = next(each for each in threading.enumerate() if each.name == "blocking")
+    assert thread.daemon
+    reactor.close()
+    gate.set()
+    thread.join(10)
+
+
 def test_run_until_stop(reactor: Reactor) -> None:
     ran: list[int] = []
     reactor.call_soon(reactor.stop)
