@@ -250,7 +250,7 @@ ROUTER_NODE = EntityType(
     own=(
         text("id", "", "Router id."),
         whole("protocolVersion", "", "Routing protocol version (1)."),
-        whole("instance", "", "Boot number (start time in seconds)."),
+        whole("instance", "", "Boot number (start time in milliseconds; of C routers, in seconds)."),
         many("linkState", "", "Ids of its neighbours."),
         text("nextHop", "", "`(self)` for this router, null for a neighbour, else the neighbour to go through."),
         many("validOrigins", "", "Ids of routers whose multicast may arrive through it."),

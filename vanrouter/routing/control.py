@@ -16,6 +16,7 @@ from vanrouter.errors import PeerError
 from vanrouter.routing import messages
 from vanrouter.routing.addresses import bare_id
 from vanrouter.routing.asking import Asker
+from vanrouter.routing.causes import Causes
 from vanrouter.routing.commands import Command, ControlSettings, RouteChanged, SetRadius
 from vanrouter.routing.complaints import Complaints
 from vanrouter.routing.deadlines import Deadlines
@@ -36,8 +37,6 @@ FORGET_S = 3.0
 
 FORGET_AGAIN_S = 30.0
 """Distance of the further looks at an unreachable router that is still named."""
-
-MAX_CAUSES = 3
 
 
 class ControlPlane:
@@ -68,8 +67,7 @@ class ControlPlane:
         self._asker = Asker(self.settings, self._deadlines, self._outbox)
         self._paths = PathMap(router_id, {router_id: {}})
         self._radius = 0
-        self._causes: list[str] = []
-        self._cause_count = 0
+        self._causes = Causes()
         self._is_dirty = False
         self._is_urgent = False
         self._is_own_changed = False
@@ -311,6 +309,9 @@ class ControlPlane:
         before = (link.peer_id, link.state)
         lists_us = self.router_id in hello.seen
         hold_s = self._neighbours.hear(link, hello.id, lists_us=lists_us, now=now)
+        if is_restart:
+            for other in self._neighbours.expire_others(link):
+                self._deadlines.cancel(("expire", other.connection_id), ("hold", other.connection_id))
         if hold_s > 0:
             self.counters.held_neighbours += 1
             self._deadlines.set(("hold", connection_id), now + hold_s)
@@ -473,9 +474,7 @@ class ControlPlane:
 
     def _change_topology(self, cause: str) -> None:
         self._is_dirty = True
-        self._cause_count += 1
-        if len(self._causes) < MAX_CAUSES:
-            self._causes.append(cause)
+        self._causes.note(cause)
 
     # -- what follows from a change ------------------------------------------------------------------------------------
 
@@ -532,15 +531,11 @@ class ControlPlane:
         if self._paths.radius != self._radius:
             self._radius = self._paths.radius
             self._outbox.put(SetRadius(hops=self._radius))
+        causes = self._causes.take()
         if set_count or lost_count:
-            self._outbox.put(RouteChanged(reason=self._reason(set_count, lost_count)))
-        self._causes, self._cause_count = [], 0
+            reason = f"{causes}: {set_count} routes set, {lost_count} routers lost, radius {self._radius}"
+            self._outbox.put(RouteChanged(reason=reason))
         self._welcome(arrived, now)
-
-    def _reason(self, set_count: int, lost_count: int) -> str:
-        more = self._cause_count - len(self._causes)
-        causes = "; ".join(self._causes) + (f"; {more} more" if more else "")
-        return f"{causes}: {set_count} routes set, {lost_count} routers lost, radius {self._radius}"
 
     def _welcome(self, arrived: list[Node], now: float) -> None:
         """Ask routers that became reachable, or neighbours, for what they have (section 5.4)."""

@@ -143,6 +143,14 @@ class Neighbours:
         """Give an adjacency up: no HELLO has listed us for too long."""
         self._move(link, HelloInput.EXPIRED)
 
+    def expire_others(self, link: Link) -> list[Link]:
+        """Give up the other connections to a peer that has started again: they ended with its last life."""
+        others = [each for each in self.links.values() if each.peer_id == link.peer_id and each is not link]
+        for other in others:
+            self.expire(other)
+            other.peer_id = ""
+        return others
+
     def _move(self, link: Link, given: HelloInput) -> None:
         link.state = TRANSITIONS[link.state, given]
 

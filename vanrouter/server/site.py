@@ -22,6 +22,7 @@ from vanrouter.core.connection import Connection
 from vanrouter.core.router import Router
 from vanrouter.core.stuck import StuckReport
 from vanrouter.errors import ConfigError, ManagementError, VanrouterError
+from vanrouter.ids import boot_number
 from vanrouter.mgmt import rules
 from vanrouter.mgmt.agent import Agent
 from vanrouter.mgmt.config import Configuration
@@ -56,7 +57,7 @@ class Site:
             self.reactor,
             str(entity["id"]),
             str(entity["mode"]),
-            instance=int(time.time()),
+            instance=boot_number(time.time()),
             network_id=text_of(network.get("networkId")),
             tenant_id=text_of(network.get("tenantId")) or text_of(entity.get("vanId")),
             default_treatment=TREATMENTS[str(entity["defaultDistribution"])],

@@ -532,3 +532,13 @@ def test_junk_is_counted() -> None:
     assert plane.on_message("HELLO", {"id": "B", "pv": 2}, 1, 0.0) == []
     assert plane.counters.malformed == {"RA": 1, "other": 1}
     assert plane.counters.ignored == {"HELLO": 1}
+
+
+def test_a_restarted_neighbour_is_reached_over_its_new_connection_at_once() -> None:
+    """The machine ended without a word: its old connection still counts as open here."""
+    plane = with_neighbour()
+    plane.on_link_up(2, 1, 1.1)
+    commands = hello(plane, "B", 1.2, connection=2, instance=6)
+    (route,) = [command for command in commands if isinstance(command, SetNode)]
+    assert route.connection_id == 2
+    assert not [command for command in plane.on_timer(30.0) if isinstance(command, SetNode)]

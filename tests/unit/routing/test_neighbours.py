@@ -52,6 +52,16 @@ def test_another_peer_on_the_same_connection_begins_anew() -> None:
     assert neighbours.seen(2.0) == ["C"]
 
 
+def test_the_connections_of_an_earlier_life_end() -> None:
+    neighbours = Neighbours("A", SETTINGS)
+    dead, live, other = (neighbours.add(number, 1) for number in (1, 2, 3))
+    for link, peer in ((dead, "B"), (live, "B"), (other, "C")):
+        neighbours.hear(link, peer, lists_us=True, now=1.0)
+    assert neighbours.adjacent()["B"] is dead
+    assert neighbours.expire_others(live) == [dead]
+    assert neighbours.adjacent() == {"B": live, "C": other}
+
+
 def test_cheapest_then_oldest_connection() -> None:
     neighbours = Neighbours("A", SETTINGS)
     links = [neighbours.add(number, cost) for number, cost in ((1, 5), (2, 1), (3, 1))]
