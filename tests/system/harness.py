@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -52,12 +52,13 @@ class Router(Program):
         mode: `interior` unless given.
         log_level: of all modules.
         more: further attributes of `router`.
+        prefix: put before the command, such as what enters a network namespace.
     """
 
     def __init__(
         self,
         name: str,
-        sections: Iterable[Section],
+        sections: Sequence[Section],
         directory: Path,
         *,
         program: str | None = None,
@@ -65,6 +66,7 @@ class Router(Program):
         log_level: str = "info+",
         env: Mapping[str, str] | None = None,
         more: Mapping[str, object] | None = None,
+        prefix: Sequence[str] = (),
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.router_id = name
@@ -83,7 +85,7 @@ class Router(Program):
             for kind, attributes in self.sections
             if kind == "tcpListener"
         }
-        super().__init__(name, [program, "-c", self.config_file], directory / f"{name}.log", env=env)
+        super().__init__(name, [*prefix, program, "-c", self.config_file], directory / f"{name}.log", env=env)
 
     def _with_port(self, section: Section) -> Section:
         """Give a tcpListener of the C router a port: it does not say which one it got for port 0."""

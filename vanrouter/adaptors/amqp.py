@@ -5,6 +5,7 @@ Layer: 4. Source: router protocol, sections 1.2 to 1.5 and 1.8; management.md se
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 from collections.abc import Callable
@@ -54,6 +55,13 @@ ROUTER_FRAME_BYTES = 65536
 
 NOTSENT_LOWAT_BYTES = 128 * 1024
 """Octets that the kernel holds unsent on router connections, so that bulk does not fill it ahead of hellos."""
+
+TCP_RTO_MAX_MS = 44
+"""Option of Linux 6.15 and later that the socket module has no name for."""
+
+RETRANSMIT_MS = 3000
+"""What a router has not acknowledged is sent again at least so often: after a cut the kernel's own distance, doubled
+each time, would leave a connection silent for as long again as the cut lasted. More than a round trip by satellite."""
 
 HANDSHAKE_S = 30.0
 """A peer of a listener that has not opened by then is cut, unless the listener says otherwise."""
@@ -312,12 +320,15 @@ class AmqpConnections:
         return security
 
 
-def tune(sock: socket.socket, role: Role) -> None:
+def tune(sock: socket.socket, settings: AmqpSettings) -> None:
     """Set the options of a socket."""
     if sock.family in (socket.AF_INET, socket.AF_INET6):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if role.is_router:
+        if settings.role.is_router:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, NOTSENT_LOWAT_BYTES)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, settings.idle_timeout_s * 1000)
+            with contextlib.suppress(OSError):  # a kernel older than 6.15
+                sock.setsockopt(socket.IPPROTO_TCP, TCP_RTO_MAX_MS, RETRANSMIT_MS)
 
 
 def wants_certificate(settings: AmqpSettings) -> bool:
@@ -390,7 +401,7 @@ class AmqpListener:
         return self._acceptor is not None
 
     def _taken(self, sock: socket.socket, address: Any) -> None:
-        tune(sock, self.settings.role)
+        tune(sock, self.settings)
         self._serve(sock, self.settings, self._domain, text_address(address))
 
     def _serve(self, channel: Channel, settings: AmqpSettings, domain: Any, host: str) -> Connection | None:

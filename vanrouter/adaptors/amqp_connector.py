@@ -33,6 +33,9 @@ MAX_RETRY_S = 2.0
 CONNECT_TIMEOUT_S = 5.0
 """For one attempt, name resolution and proxy included."""
 
+SILENT_HELLO_AGES = 2
+"""An inter-router connection that is silent for so many hello ages is given up and made anew: waiting for the idle
+time-out, or for the next try of a kernel that doubles the distance of its tries, would take longer."""
 
 RETIRED_RETRY_S = 4.0
 """Pause before a data connection that ended to give memory back is made again: once all is freed, so that what is
@@ -53,6 +56,7 @@ class AmqpConnector:
         self.status = "CONNECTING"
         self.message = ""
         self.correlator = random_suffix() if settings.role is Role.INTER_ROUTER else ""
+        self._resolvers: dict[tuple[str, str], Resolver] = {}
         self._dials = self._new_dials()
         self._retired: list[_Dial] = []
         """Of earlier credentials: their connections stay for the streams that are open on them."""
@@ -96,6 +100,49 @@ class AmqpConnector:
         self._dials = self._new_dials()
         for dial in self._dials:
             dial.connect()
+
+    def resolver(self, target: tuple[str, str]) -> Resolver:
+        """Return who knows the addresses of a host; all connections of the connector ask the same."""
+        if target not in self._resolvers:
+            wanted = {target, *self.failover}
+            self._resolvers = {name: known for name, known in self._resolvers.items() if name in wanted}
+            self._resolvers[target] = Resolver(self._router.reactor, *target)
+        return self._resolvers[target]
+
+    def silence_s(self, dial: _Dial) -> float:
+        """Return for how long a connection may be silent, 0 for any time.
+
+        HELLOs come on the control connection of an interior peer, the empty frames of AMQP, every quarter of the idle
+        time-out, on the others.
+        """
+        settings = self.settings
+        if not settings.role.is_router:
+            return 0.0
+        age = self._router.control.plane.settings.hello_max_age_s
+        if settings.role is Role.INTER_ROUTER and dial.is_control:
+            return SILENT_HELLO_AGES * age
+        return max(SILENT_HELLO_AGES * age, settings.idle_timeout_s / 2 + 1) if settings.idle_timeout_s else 0.0
+
+    def on_silence(self, silent: _Dial, silence_s: float) -> None:
+        """A connection has been silent for too long: make it anew, and with a control connection its whole group."""
+        condition = ("proton:io", f"nothing heard for {silence_s:.0f} s")
+        dials = (*self._dials, *self._retired) if silent is self._dials[0] else (silent,)
+        for dial in dials:
+            connection = dial.connection
+            if connection is not None and (dial is silent or dial.silent_for() >= silence_s / SILENT_HELLO_AGES):
+                connection.engine.drop(condition)
+
+    def on_refused(self) -> None:
+        """The peer has closed the control connection, opened as it was, without a word.
+
+        So C routers do while they hold a connection of the same group, for up to 16 s after it was lost without a
+        trace (router protocol, section 1.6). Come back as another group; its data connections have to, too.
+        """
+        if self.correlator:
+            self.correlator = random_suffix()
+            for dial in self._dials[1:]:
+                if dial.connection is not None:
+                    dial.connection.engine.drop(None)
 
     def forget(self, dial: _Dial) -> None:
         """The connection of earlier credentials is over."""
@@ -194,12 +241,22 @@ class _Dial:
         self._timer: Any = None
         self._deadline: Any = None
         self._connecting: Connecting | None = None
-        self._resolver: tuple[tuple[str, str], Resolver] | None = None
+        self._silence: Any = None
         self._number = 0
         self._round = 0
         self._tunnel: Tunnel | None = None
         self._is_retired = False
         self.connection: Connection | None = None
+
+    @property
+    def is_control(self) -> bool:
+        """Whether it is not a data connection."""
+        return self._role is None
+
+    def silent_for(self) -> float:
+        """Return how long nothing has come on the connection."""
+        assert self.connection is not None
+        return self._router.reactor.now - self.connection.engine.heard_at
 
     @property
     def target(self) -> tuple[str, str]:
@@ -222,9 +279,7 @@ class _Dial:
         self._deadline = self._router.reactor.call_later(CONNECT_TIMEOUT_S, lambda: self._overdue(this_round))
         proxy = self._connector.settings.proxy
         target = self.target if proxy is None else (proxy.host, proxy.port)
-        if self._resolver is None or self._resolver[0] != target:
-            self._resolver = (target, Resolver(self._router.reactor, *target))
-        resolver = self._resolver[1]
+        resolver = self._connector.resolver(target)
         known = resolver.known()
         if known is not None:
             self._resolved(this_round, known)
@@ -234,7 +289,7 @@ class _Dial:
     def _overdue(self, this_round: int) -> None:
         if this_round == self._round and self.connection is None:
             self._cancel_attempt()
-            self._resolver = None
+            self._retry_s = FIRST_RETRY_S  # the attempt itself was a pause
             self._failed("Connection timed out")
 
     def _cancel_attempt(self) -> None:
@@ -298,7 +353,7 @@ class _Dial:
         settings = connector.settings
         self._round += 1
         self._deadline.cancel()
-        tune(sock, settings.role)
+        tune(sock, settings)
         host, port = self.target
         connection = connector.connections.make(
             sock, settings, connector.domain, is_server=False, host=f"{host}:{port}", role=self._role
@@ -315,6 +370,18 @@ class _Dial:
         connection.on_closed = lambda condition: self._lost(connection, condition)
         self._deadline = self._router.reactor.call_later(HANDSHAKE_S, lambda: self._handshake_overdue(connection))
         connector.connections.start(connection)
+        self._listen(connection)
+
+    def _listen(self, connection: Connection) -> None:
+        """Notice when nothing comes any more; looked at once for each time that silence may last."""
+        limit_s = self._connector.silence_s(self)
+        if connection.is_closed or self.connection is not connection or not limit_s:
+            return
+        left_s = limit_s - self.silent_for()
+        if left_s > 0:
+            self._silence = self._router.reactor.call_later(left_s, lambda: self._listen(connection))
+        else:
+            self._connector.on_silence(self, limit_s)
 
     def _handshake_overdue(self, connection: Connection) -> None:
         if not connection.is_opened and not connection.is_closed:
@@ -334,8 +401,12 @@ class _Dial:
             core_logger.info("[C%d] Connection Closed", connection.id)
             return
         self.connection = None
+        if self._silence is not None:
+            self._silence.cancel()
         core_logger.info("[C%d] Connection Closed", connection.id)
         if not self._connector.is_closed:
+            if self.is_control and connection.is_opened and not connection.was_ready:
+                self._connector.on_refused()
             self._connector.status = "CONNECTING"
             if condition is not None and (condition[0] or not connection.is_opened):
                 self._connector.note_failure(self, connection.id, condition)
@@ -355,7 +426,7 @@ class _Dial:
 
     def close(self) -> None:
         """Stop trying; close the connection."""
-        for timer in (self._timer, self._deadline):
+        for timer in (self._timer, self._deadline, self._silence):
             if timer is not None:
                 timer.cancel()
         self._cancel_attempt()

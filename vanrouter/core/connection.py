@@ -76,6 +76,8 @@ class Connection:
         self.last_delivery_at: float | None = None
         self.is_opened = False
         self.is_closed = False
+        self.was_ready = False
+        """Both control links have been attached once."""
         self.policy: LinkPolicy | None = None
         """What it may do; None where no policy governs it."""
         self.begin: Any = None

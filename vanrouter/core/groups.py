@@ -103,9 +103,14 @@ class Groups:
     def _retire(self, old: Connection, new: Connection) -> None:
         """End an older control connection, or let it live on for the streams that are open on it."""
         logger.info("[C%d] Connection [C%d] takes over", old.id, new.id)
-        if self.key(old) == self.key(new):  # its peer has lost it: so it has its data connections, or will soon
-            for data in (*old.trunks, old):
-                data.engine.drop(TAKEN_OVER)
+        if self.key(old) == self.key(new):  # its peer has lost it, and the data connections of that time with it
+            for data in list(old.trunks):
+                if data.opened_at > old.engine.heard_at:
+                    old.trunks.remove(data)
+                    self._adopt(new, data)
+                else:
+                    data.engine.drop(TAKEN_OVER)
+            old.engine.drop(TAKEN_OVER)
         elif new.is_outbound:
             for link in (old.control_in, old.control_out):
                 if link is not None:

@@ -341,6 +341,7 @@ class Router:
     def on_control_link(self, connection: Connection) -> None:
         """A control link was attached; with both the peer can be a neighbour."""
         if connection.control_in is not None and connection.control_out is not None:
+            connection.was_ready = True
             self.groups.on_control_ready(connection)
 
     def on_link_gone(self, link: Receiver | Sender) -> None:

@@ -127,6 +127,7 @@ class EngineConnection:
         "connection",
         "fd",
         "handler",
+        "heard_at",
         "leftover",
         "loop",
         "lost",
@@ -147,6 +148,8 @@ class EngineConnection:
         self.closing = False
         self.bytes_in = 0
         self.bytes_out = 0
+        self.heard_at = loop.now
+        """When octets last came."""
         self._tick_timer: Any = None
         self._close_timer: Any = None
         self.connection = proton.connection_new()
@@ -186,6 +189,7 @@ class EngineConnection:
             self._end_of_input("connection aborted")
             return
         self.bytes_in += count
+        self.heard_at = self.loop.now
         self.loop.dirty.add(self)
         transport = self.transport
         done = 0

@@ -169,7 +169,7 @@ class PortListener(AmqpListener):
         logger.info("Listening for HTTP on %s%s", endpoint, name)
 
     def _taken(self, sock: socket.socket, address: Any) -> None:
-        tune(sock, self.settings.role)
+        tune(sock, self.settings)
         self.port.take(sock, text_address(address).rpartition(":")[0])
 
     def _on_websocket(self, channel: WebSocketChannel, tls: Tls | None, host: str) -> None:

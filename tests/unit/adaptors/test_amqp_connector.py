@@ -12,7 +12,8 @@ import pytest
 from tests.unit.core.engines import World
 from tests.unit.core.engines import world as make_world
 from vanrouter.adaptors.amqp import AmqpConnections, AmqpListener, AmqpSettings
-from vanrouter.adaptors.amqp_connector import CONNECT_TIMEOUT_S, AmqpConnector
+from vanrouter.adaptors.amqp_connector import CONNECT_TIMEOUT_S, SILENT_HELLO_AGES, AmqpConnector
+from vanrouter.core.connection import Connection
 from vanrouter.core.peer import Role
 from vanrouter.core.router import Router
 from vanrouter.net.tunnel import Proxy
@@ -164,3 +165,47 @@ def test_settings_of_the_same_ordinal_wait_for_the_next_connection(world: World,
     world.settle()
     assert connector.connection is before
     assert connector.settings.cost == 4
+
+
+def hush(world: World, router: Router) -> None:
+    """What a cut does: nothing of this router's connections is heard any more, and nobody is told."""
+    for connection in router.amqp_connections.values():
+        world.reactor.modify(connection.engine.fd, 0)
+        connection.engine.blocked = True
+
+
+def test_a_silent_group_is_made_anew_and_takes_the_place_of_the_dead(world: World, pair: Pair) -> None:
+    connector = pair.connector()
+    world.until(lambda: pair.is_linked and connector.connection is not None and connector.connection.trunks)
+    first = connector.connection
+    dead = list(pair.far.amqp_connections.values())
+    hush(world, pair.near)
+    hush(world, pair.far)
+    age_s = pair.near.control.plane.settings.hello_max_age_s
+    world.advance(SILENT_HELLO_AGES * age_s + 0.5)
+    assert connector.connection is not first
+    world.until(lambda: pair.is_linked and connector.connection is not None and connector.connection.trunks, 3)
+    live = list(pair.far.amqp_connections.values())
+    assert len(live) == 2
+    assert not set(live) & set(dead)
+
+
+def test_another_group_when_the_peer_drops_it_without_a_word(
+    world: World, pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a C router does that still holds a connection of the group: it answers the OPEN, then closes the socket."""
+
+    def refuse(connection: Connection) -> None:
+        monkeypatch.undo()
+        connection.engine.flush()
+        connection.engine.drop(None)
+
+    monkeypatch.setattr(pair.far.groups, "on_opened", refuse)
+    connector = AmqpConnector(AmqpConnections(pair.near), replace(pair.settings, data_connections=0), Random(1))
+    pair.made = connector
+    before = connector.correlator
+    connector.open()
+    world.until(lambda: pair.is_linked, 5)
+    assert connector.correlator not in ("", before)
+    assert connector.connection is not None
+    assert connector.connection.correlator == connector.correlator
