@@ -136,6 +136,7 @@ class ConnectorFlow(Flow):
             name = sock.getsockname()
             self.record.proxy_host, self.record.proxy_port = host_of(name), str(name[1])
             self.shared.recorder.changed(self.record, COUNTERPART)
+            logger.debug("[C%d][F%s] Connected by %s", self.id, self.record.identity, service.name)
         self.out = self.shared.router.open_stream(self.reply_to, encode_stream_head(self.reply_to, None, None),
                                                   STREAM_FLAGS, self)  # fmt: skip
         self.start_io()

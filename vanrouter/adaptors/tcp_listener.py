@@ -107,6 +107,9 @@ class ListenerFlow(Flow):
         identity = recorder.next_identity()
         host, port = host_of(self.remote), str(self.remote[1])
         self.record = recorder.begin_flow(identity, chosen.record, self, host, port)
+        logger.debug(
+            "[C%d][F%s] Client %s:%s of %s for %s", self.id, identity, host, port, self.service.name, chosen.to
+        )
         return identity
 
     def read_early(self) -> None:

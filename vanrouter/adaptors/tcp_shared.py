@@ -184,6 +184,9 @@ class Service:
             router = self.shared.router
             router.connections.pop(flow.id, None)
             record, flow.record = flow.record, None
+            if logger.isEnabledFor(logging.DEBUG):
+                mark = f"[C{flow.id}]" if record is None else f"[C{flow.id}][F{record.identity}]"
+                logger.debug("%s Closed: %d octets read, %d written", mark, flow.sent, flow.written)
             if record is not None:
                 self.shared.recorder.end(record)
             router.trimmer.note_ends()

@@ -23,8 +23,9 @@ MAX_FILE_BYTES = 64 * 1024 * 1024
 """A configuration larger than this is a mistake in the file name."""
 
 START_ORDER = (
-    "log", "router", "network", "policy", "sslProfile", "address", "autoLink", "vhost", "site", "proxyProfile",
-    "connector", "listener", "tcpListener", "tcpConnector", "listenerAddress", "httpListener", "httpConnector",
+    "log", "logSink", "router", "network", "policy", "sslProfile", "address", "autoLink", "vhost", "site",
+    "proxyProfile", "connector", "listener", "tcpListener", "tcpConnector", "listenerAddress", "httpListener",
+    "httpConnector",
 )  # fmt: skip
 """The order in which entities are brought up."""
 
@@ -130,8 +131,8 @@ class _Builder:
         for entity in [*by_type["router"], *by_type["log"]]:
             self._add(entity, places.get(id(entity)))
         self._entities.sort(key=lambda entity: START_ORDER.index(entity.type))
-        for short in START_ORDER[2:]:
-            for entity in by_type[short]:
+        for short in START_ORDER:
+            for entity in by_type[short] if short not in ("router", "log") else ():
                 self._add(entity, places.get(id(entity)))
         return Configuration(file=self._file, entities=self._entities, warnings=self._warnings)
 

@@ -9,7 +9,7 @@ from vanrouter.mgmt import types_observed as observed
 from vanrouter.mgmt import types_policy as policy
 from vanrouter.mgmt import types_router as router
 from vanrouter.mgmt import types_services as services
-from vanrouter.mgmt.attributes import flag, text, whole, word
+from vanrouter.mgmt.attributes import flag, measured, text, whole, word
 from vanrouter.mgmt.schema import EntityType, Schema
 
 DEFAULT_LOG_MODULE = "DEFAULT"
@@ -40,6 +40,9 @@ LOG_MODULES = (
     "HTTP2_DECODER",
     DEFAULT_LOG_MODULE,
 )
+
+LOG_FORMATS = ("text", "json")
+LOG_FORMAT_HELP = "`text` as the C router has it, or `json`: one object a line."
 
 ENTITY = EntityType(short="entity", help="Base of all entity types.")
 
@@ -84,6 +87,27 @@ LOG = EntityType(
         flag("includeTimestamp", "U", "Put the time before each line."),
         flag("includeSource", "U", "Put file and line after each text."),
         text("outputFile", "U", "`stderr`, `stdout`, `syslog` or a file opened for append."),
+        word("format", LOG_FORMATS, "U", LOG_FORMAT_HELP, extension=True),
+    ),
+)
+
+LOG_SINK = EntityType(
+    short="logSink",
+    help="One more destination of the log, with modules, levels and format of its own.",
+    base="configurationEntity",
+    section=True,
+    extension=True,
+    operations=("CREATE", "UPDATE", "DELETE"),
+    own=(
+        text("outputFile", "CU", "`stderr`, `stdout`, `syslog` or a file opened for append.", required=True),
+        text("modules", "CU", "Comma list of modules; empty = all.", default=""),
+        text("enable", "CU", "Comma list of levels, as `log.enable`.", default="info+"),
+        word("format", LOG_FORMATS, "CU", LOG_FORMAT_HELP, default="text"),
+        flag("includeTimestamp", "CU", "Put the time before each line.", default=True),
+        flag("includeSource", "CU", "Put file and line after each text.", default=False),
+        measured("linesWritten", "Lines that were written."),
+        measured("linesQueued", "Lines that wait."),
+        measured("linesDropped", "Lines lost because the destination was too slow or failed."),
     ),
 )
 
@@ -133,8 +157,23 @@ SCHEMA = Schema(
         policy.VHOST_USER_GROUP_SETTINGS,
         policy.VHOST_STATS,
         DUMMY,
+        LOG_SINK,
         services.HTTP_LISTENER,
         services.HTTP_CONNECTOR,
         services.HTTP_REQUEST_INFO,
     )
 )
+
+
+def modules_of(text: str) -> tuple[str, ...]:
+    """Return the modules that a comma list names; none of an empty list.
+
+    Raises:
+        ValueError: one is unknown; the text says which there are.
+    """
+    names = tuple(word.strip().upper() for word in text.split(",") if word.strip())
+    for name in names:
+        if name not in LOG_MODULES or name == DEFAULT_LOG_MODULE:
+            known = ", ".join(module for module in LOG_MODULES if module != DEFAULT_LOG_MODULE)
+            raise ValueError(f"{name[:40]!r} is not a log module; use a comma list of {known}")
+    return names

@@ -8,17 +8,16 @@ written by a thread (`sinks.py`). Debug events cost nothing while their level is
 from __future__ import annotations
 
 import logging
-import re
 import syslog
-import time
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
 from vanrouter.errors import ConfigError, MisuseError
-from vanrouter.mgmt.entity_types import DEFAULT_LOG_MODULE, LOG_MODULES
+from vanrouter.mgmt.entity_types import DEFAULT_LOG_MODULE, LOG_MODULES, modules_of
 from vanrouter.mgmt.levels import LEVELS, parse_levels
+from vanrouter.mgmt.lines import TIME_FORMAT, Clock, Event, clean, json_line
 from vanrouter.mgmt.sinks import Line, Sink, Writer, open_sink
 
 MODULE_OF_LOGGER: dict[str, str] = {
@@ -56,26 +55,11 @@ MODULE_OF_LOGGER: dict[str, str] = {
 }
 """From the beginning of a logger's name to the module that users of the C router know; the longest one decides."""
 
-MAX_TEXT_BYTES = 2047
-"""Octets of an event's text; what is longer is cut, as in the C router."""
-
 RING_EVENTS = 1000
 """Events kept for GET-LOG."""
 
-TIME_FORMAT = "%Y-%m-%d %H:%M:%S.%%06lu %z"
-MICROSECONDS = "%06lu"
-"""What strftime leaves of `%%06lu`: where the microseconds go."""
-
-MAX_TIME_CHARACTERS = 100
-"""Longest time that a configured format may make."""
-
 _RANK_TO_PYTHON = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL)
 _PRIORITIES = (syslog.LOG_DEBUG, syslog.LOG_INFO, syslog.LOG_WARNING, syslog.LOG_ERR, syslog.LOG_CRIT)
-
-_CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), 127)} | {9: "\t", 10: "\\n", 13: "\\r"}
-"""A peer's text must not look like a line of its own."""
-
-_PASSWORD = re.compile(r"(?i)(\b\w*password[\"']?\s*[=:]\s*)(\"[^\"]*\"|'[^']*'|(?!Secret\()[^\s,;)}\]]+)")
 
 Settings = dict[str, object]
 """The attributes of one `log` entity that have a value."""
@@ -83,12 +67,21 @@ Settings = dict[str, object]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Output:
-    """What is in force for one module."""
+    """Where events of a module go, and which."""
 
     levels: frozenset[str]
     has_time: bool
     has_source: bool
+    is_json: bool
     sink: Sink
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Outputs:
+    """All that is in force for one module; `levels` are those that any of them wants."""
+
+    levels: frozenset[str]
+    each: tuple[_Output, ...]
 
 
 class Logs:
@@ -104,10 +97,11 @@ class Logs:
         self._ring: deque[tuple[str, str, str, str, int, float]] = deque(maxlen=RING_EVENTS)
         self._counts = {module: dict.fromkeys(LEVELS, 0) for module in LOG_MODULES}
         self._hidden: list[str] = []
-        self._clock = _Clock(TIME_FORMAT, in_utc=False)
-        self._outputs: dict[str, _Output] = {}
+        self._clock = Clock(TIME_FORMAT, in_utc=False)
+        self._further: dict[str, Settings] = {}
+        self._outputs: dict[str, _Outputs] = {}
         self._modules: dict[str, str] = {}
-        self._apply(self._settings)
+        self._apply(self._settings, self._further)
         self._handler = _Handler(self)
         self._former_level = logging.getLogger().level
         logging.getLogger().addHandler(self._handler)
@@ -128,9 +122,9 @@ class Logs:
         settings = {module: dict(given) for module, given in self._settings.items()}
         for entity in logs:
             settings[str(entity["module"])].update(_settings(entity))
-        self._apply(settings)
+        self._apply(settings, self._further)
         pattern = router.get("timestampFormat")
-        self._clock = _Clock(
+        self._clock = Clock(
             pattern if isinstance(pattern, str) and pattern else TIME_FORMAT,
             in_utc=router.get("timestampsInUTC") is True,
         )
@@ -159,7 +153,28 @@ class Logs:
             raise MisuseError(f"no log module {module!r}")
         settings = {name: dict(given) for name, given in self._settings.items()}
         settings[module].update(_settings(changes))
-        self._apply(settings)
+        self._apply(settings, self._further)
+
+    def put_sink(self, name: str, attributes: Mapping[str, object]) -> None:
+        """Write to one more destination, or change what is written there (`logSink`).
+
+        Args:
+            name: of the entity.
+            attributes: outputFile, modules, enable, format, includeTimestamp, includeSource.
+
+        Raises:
+            ConfigError, ValueError: as for `configure`.
+        """
+        self._apply(self._settings, {**self._further, name: dict(attributes)})
+
+    def remove_sink(self, name: str) -> None:
+        """Write to one destination less."""
+        self._apply(self._settings, {key: given for key, given in self._further.items() if key != name})
+
+    def sink_counts(self, name: str) -> dict[str, int]:
+        """Return what became of the lines for one destination: `linesWritten`, `linesQueued` and `linesDropped`."""
+        sink = self._sinks.get(str(self._further.get(name, {}).get("outputFile")))
+        return {} if sink is None else self._writer.counts(sink)
 
     def hide(self, secret: str) -> None:
         """Mask a text, such as a resolved password, in every later line."""
@@ -181,30 +196,49 @@ class Logs:
             self._writer.close_sink(sink)
         self._writer.stop()
 
-    def _apply(self, settings: dict[str, Settings]) -> None:
+    def _apply(self, settings: dict[str, Settings], further: dict[str, Settings]) -> None:
         default = settings[DEFAULT_LOG_MODULE]
         opened: dict[str, Sink] = {}
-        outputs: dict[str, _Output] = {}
-        for module in LOG_MODULES:
-            given = settings[module]
-            levels = None if "enable" not in given else parse_levels(str(given["enable"]))
-            if levels is None:
-                levels = parse_levels(str(default.get("enable", "info+"))) or frozenset()
-            merged = {**default, **given}
-            name = str(merged.get("outputFile", "stderr"))
-            sink = opened.get(name) or self._sinks.get(name) or open_sink(name)
-            opened[name] = sink
-            outputs[module] = _Output(
-                levels=levels,
-                has_time=merged.get("includeTimestamp") is not False,
-                has_source=merged.get("includeSource") is True,
-                sink=sink,
-            )
+        collected: dict[str, list[_Output]] = {}
+        try:
+            for module in LOG_MODULES:
+                given = settings[module]
+                levels = None if "enable" not in given else parse_levels(str(given["enable"]))
+                if levels is None:
+                    levels = parse_levels(str(default.get("enable", "info+")))
+                output = self._output({**default, **given}, levels or frozenset(), opened)
+                collected[module] = [output]
+            for given in further.values():
+                levels = parse_levels(str(given.get("enable", "info+")))
+                output = self._output(given, levels or frozenset(), opened)
+                for module in modules_of(str(given.get("modules", ""))) or LOG_MODULES:
+                    collected[module].append(output)
+        except (ConfigError, ValueError):
+            for name, sink in opened.items():
+                if name not in self._sinks:
+                    self._writer.close_sink(sink)
+            raise
         for name, sink in self._sinks.items():
             if name not in opened:
                 self._writer.close_sink(sink)
-        self._settings, self._sinks, self._outputs = settings, opened, outputs
+        self._settings, self._further, self._sinks = settings, further, opened
+        self._outputs = {
+            module: _Outputs(levels=frozenset().union(*(output.levels for output in each)), each=tuple(each))
+            for module, each in collected.items()
+        }
         self._set_logger_levels()
+
+    def _output(self, given: Settings, levels: frozenset[str], opened: dict[str, Sink]) -> _Output:
+        name = str(given.get("outputFile", "stderr"))
+        if name not in opened:
+            opened[name] = self._sinks.get(name) or open_sink(name)
+        return _Output(
+            levels=levels,
+            has_time=given.get("includeTimestamp") is not False,
+            has_source=given.get("includeSource") is True,
+            is_json=given.get("format") == "json",
+            sink=opened[name],
+        )
 
     def _set_logger_levels(self) -> None:
         """Let Python's loggers drop what is off before any text is built; info and above are always counted.
@@ -212,8 +246,8 @@ class Logs:
         Loggers made later inherit from the one above them in name, which at worst passes events to be dropped here.
         """
         for name in _loggers():
-            output = self._outputs[self._module_of(name)]
-            logging.getLogger(name or None).setLevel(logging.DEBUG if LEVELS[0] in output.levels else logging.INFO)
+            outputs = self._outputs[self._module_of(name)]
+            logging.getLogger(name or None).setLevel(logging.DEBUG if LEVELS[0] in outputs.levels else logging.INFO)
 
     # --- events ---
 
@@ -223,23 +257,34 @@ class Logs:
         rank = sum(record.levelno >= level for level in _RANK_TO_PYTHON[1:])
         level = LEVELS[rank]
         self._counts[module][level] += 1
-        output = self._outputs[module]
-        if level not in output.levels:
+        outputs = self._outputs[module]
+        if level not in outputs.levels:
             return
         try:
             text = record.getMessage()
         except (TypeError, ValueError) as error:
             text = f"{record.msg!r} does not fit its arguments: {error}"
-        texts = [self._clean(text)]
+        texts = [clean(text, self._hidden)]
         if record.exc_info:
             lines = logging.Formatter().formatException(record.exc_info).splitlines()
-            texts += [self._clean(line) for line in lines]
+            texts += [clean(line, self._hidden) for line in lines]
         file = record.pathname.rpartition("/vanrouter/")[2]
-        stamp = f"{self._clock.text(record.created)} " if output.has_time else ""
-        source = f" ({file}:{record.lineno})" if output.has_source else ""
         for text in texts:
             self._ring.append((module, level, text, file, record.lineno, record.created))
-            line = Line(stamp=stamp, text=f"{module} ({level}) {text}{source}", priority=_PRIORITIES[rank])
+        event = Event(module=module, level=level, texts=texts, file=file, line=record.lineno, created=record.created)
+        for output in outputs.each:
+            if level in output.levels:
+                self._put(output, event, _PRIORITIES[rank])
+
+    def _put(self, output: _Output, event: Event, priority: int) -> None:
+        if output.is_json:
+            text = json_line(event, has_time=output.has_time, has_source=output.has_source)
+            self._writer.put(output.sink, Line(stamp="", text=text, priority=priority))
+            return
+        stamp = f"{self._clock.text(event.created)} " if output.has_time else ""
+        source = f" ({event.file}:{event.line})" if output.has_source else ""
+        for text in event.texts:
+            line = Line(stamp=stamp, text=f"{event.module} ({event.level}) {text}{source}", priority=priority)
             self._writer.put(output.sink, line)
 
     def entries(self, limit: int) -> list[list[object]]:
@@ -275,17 +320,6 @@ class Logs:
             module = self._modules[logger] = MODULE_OF_LOGGER[best]
         return module
 
-    def _clean(self, text: str) -> str:
-        if not text.isprintable():
-            text = text.translate(_CONTROL)
-        for secret in self._hidden:
-            text = text.replace(secret, "***")
-        if "assword" in text:
-            text = _PASSWORD.sub(r"\1***", text)
-        if len(text) * 4 > MAX_TEXT_BYTES:
-            text = text.encode("utf-8", "backslashreplace")[:MAX_TEXT_BYTES].decode("utf-8", "ignore")
-        return text
-
 
 class _Handler(logging.Handler):
     def __init__(self, logs: Logs) -> None:
@@ -294,30 +328,6 @@ class _Handler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self._logs.record(record)
-
-
-class _Clock:
-    """Formats times; what does not change within a second is formatted once."""
-
-    def __init__(self, pattern: str, *, in_utc: bool) -> None:
-        self._pattern = pattern
-        self._in_utc = in_utc
-        self._second = -1
-        self._before = ""
-        self._after = ""
-        self._has_fraction = False
-
-    def text(self, created: float) -> str:
-        second = int(created)
-        if second != self._second:
-            parts = time.gmtime(second) if self._in_utc else time.localtime(second)
-            formatted = time.strftime(self._pattern, parts)[:MAX_TIME_CHARACTERS]
-            self._before, found, self._after = formatted.partition(MICROSECONDS)
-            self._has_fraction = bool(found)
-            self._second = second
-        if not self._has_fraction:
-            return self._before
-        return f"{self._before}{int((created - second) * 1_000_000):06d}{self._after}"
 
 
 def _loggers() -> set[str]:
@@ -333,5 +343,5 @@ def _initial() -> dict[str, Settings]:
 
 
 def _settings(entity: Mapping[str, object]) -> Settings:
-    names = ("enable", "includeTimestamp", "includeSource", "outputFile")
+    names = ("enable", "includeTimestamp", "includeSource", "outputFile", "format")
     return {name: entity[name] for name in names if entity.get(name) is not None}

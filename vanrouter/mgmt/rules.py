@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 
 from vanrouter.mgmt.entities import Entity, Registry
+from vanrouter.mgmt.entity_types import modules_of
 from vanrouter.mgmt.levels import parse_levels
 from vanrouter.mgmt.schema import EntityType, InvalidEntityError
 
@@ -237,6 +238,14 @@ def _log(entity_type: EntityType, attributes: Attributes, _: Registry) -> None:
         raise configuration_error(entity_type, "enable", str(error)) from None
 
 
+def _log_sink(entity_type: EntityType, attributes: Attributes, registry: Registry) -> None:
+    _log(entity_type, attributes, registry)
+    try:
+        modules_of(str(attributes.get("modules", "")))
+    except ValueError as error:
+        raise configuration_error(entity_type, "modules", str(error)) from None
+
+
 def _vhost(entity_type: EntityType, attributes: Attributes, _: Registry) -> None:
     for name in ("maxConnections", "maxConnectionsPerUser", "maxConnectionsPerHost"):
         limit = _number(attributes, name)
@@ -281,6 +290,7 @@ _RULES: dict[str, tuple[_Rule, ...]] = {
     "address": (_address_match,),
     "autoLink": (_auto_link,),
     "log": (_log,),
+    "logSink": (_log_sink,),
     "vhost": (_vhost,),
 }
 

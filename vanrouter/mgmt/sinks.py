@@ -1,4 +1,4 @@
-"""Where log lines end up: a stream, a file, syslog; written by one thread of their own. Layer: 2.
+"""Where log lines end up: a stream, a file, syslog; each written by a thread of its own. Layer: 2.
 
 A full disk or a reader that has stopped blocks or fails the writing thread, never the event loop: what does not fit
 into the bounded queue is dropped and counted.
@@ -11,14 +11,18 @@ import queue
 import sys
 import syslog
 import threading
+import time
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from vanrouter.errors import ConfigError
 
 MAX_QUEUED_LINES = 20_000
 """Lines waiting for a slow sink; about 5 MB."""
+
+MAX_CLOSING = 16
+"""Closed sinks whose last lines the end of the process still waits for."""
 
 MAX_BATCH_LINES = 256
 """Lines written between two flushes."""
@@ -51,7 +55,11 @@ class Sink(Protocol):
         """
 
     def flush(self) -> None:
-        """Make written lines visible."""
+        """Make the lines since the last flush visible.
+
+        Raises:
+            OSError: they are lost.
+        """
 
     def close(self) -> None:
         """Release the destination."""
@@ -63,11 +71,16 @@ class StreamSink:
     def __init__(self, stream: BinaryIO, *, is_ours: bool) -> None:
         self._stream = stream
         self._is_ours = is_ours
+        self._pending: list[bytes] = []
 
     def write(self, line: Line) -> None:
-        self._stream.write(f"{line.stamp}{line.text}\n".encode("utf-8", "backslashreplace"))
+        self._pending.append(f"{line.stamp}{line.text}\n".encode("utf-8", "backslashreplace"))
 
     def flush(self) -> None:
+        data = memoryview(b"".join(self._pending))
+        self._pending.clear()  # what cannot be written is lost, not kept
+        while data:
+            data = data[self._stream.write(data) or 0 :]
         self._stream.flush()
 
     def close(self) -> None:
@@ -104,80 +117,175 @@ def open_sink(output: str) -> Sink:
     if output == "syslog":
         return SyslogSink()
     try:
-        descriptor = os.open(output, _OPEN_FLAGS, 0o666)
+        return FileSink(output)
     except OSError as error:
         raise ConfigError("log.outputFile", f"Failed to open log file '{output}': {error.strerror}") from error
+
+
+class FileSink(StreamSink):
+    """A file of ours, opened again when it was renamed or removed, so that rotating it needs no signal."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(_opened(path), is_ours=True)
+        self._path = path
+
+    def flush(self) -> None:
+        super().flush()
+        if not self._is_current():
+            fresh = _opened(self._path)  # the old one stays when this fails
+            self._stream.close()
+            self._stream = fresh
+
+    def _is_current(self) -> bool:
+        ours = os.fstat(self._stream.fileno())
+        try:
+            there = os.stat(self._path)
+        except FileNotFoundError:
+            return False
+        return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
+
+
+def _opened(path: str) -> Any:
+    descriptor = os.open(path, _OPEN_FLAGS, 0o666)
     os.set_blocking(descriptor, True)
-    return StreamSink(os.fdopen(descriptor, "ab"), is_ours=True)
+    return os.fdopen(descriptor, "ab", buffering=0)
 
 
-class Writer:
-    """The writing thread and its bounded queue."""
+class Channel:
+    """The queue of one sink and the thread that writes it: a sink that is stuck holds nobody else up."""
 
-    def __init__(self) -> None:
-        self._queue: queue.SimpleQueue[tuple[Sink, Line | None] | threading.Event | None] = queue.SimpleQueue()
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._queue: queue.SimpleQueue[Line | threading.Event | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="log writer", daemon=True)
+        self.written = 0
         self.dropped = 0
+        """Lines that found the queue full."""
         self.failed = 0
+        """Lines that the sink did not take."""
         self._thread.start()
 
-    def put(self, sink: Sink, line: Line) -> None:
-        """Queue a line; dropped and counted when the sinks are too slow."""
+    def put(self, line: Line) -> None:
+        """Queue a line; dropped and counted when the sink is too slow."""
         if self._queue.qsize() >= MAX_QUEUED_LINES:
             self.dropped += 1
         else:
-            self._queue.put((sink, line))
+            self._queue.put(line)
 
     @property
     def queued(self) -> int:
         """Lines that wait."""
         return self._queue.qsize()
 
-    def close_sink(self, sink: Sink) -> None:
-        """Close a sink after the lines queued for it."""
-        self._queue.put((sink, None))
-
-    def drain(self, timeout_s: float = SHUTDOWN_TIMEOUT_S) -> bool:
-        """Wait until all that is queued now has been written; False when it takes too long."""
+    def drain(self) -> threading.Event:
+        """Return an event that is set when all that is queued now has been written."""
         done = threading.Event()
         self._queue.put(done)
-        return done.wait(timeout_s)
+        return done
 
-    def stop(self) -> None:
-        """Write what is queued and end the thread, or give up on a sink that is stuck."""
+    def close(self) -> None:
+        """Write what is queued, close the sink and end the thread."""
         self._queue.put(None)
-        self._thread.join(SHUTDOWN_TIMEOUT_S)
+
+    def join(self, timeout_s: float) -> None:
+        """Wait for the end of the thread, or give up on a sink that is stuck."""
+        self._thread.join(timeout_s)
 
     def _run(self) -> None:
-        used: dict[int, Sink] = {}
         unflushed = 0
         while True:
             item = self._queue.get()
-            if isinstance(item, tuple):
-                self._write(used, *item)
-                unflushed += 1
+            if isinstance(item, Line):
+                unflushed += self._write(item)
                 if unflushed < MAX_BATCH_LINES and not self._queue.empty():
                     continue
-            self._flush(used)
+            self._flush(unflushed)
             unflushed = 0
             if item is None:
+                with suppress(OSError, ValueError):
+                    self._sink.close()
                 return
             if isinstance(item, threading.Event):
                 item.set()
 
-    def _write(self, used: dict[int, Sink], sink: Sink, line: Line | None) -> None:
+    def _write(self, line: Line) -> bool:
         try:
-            if line is None:
-                used.pop(id(sink), None)
-                sink.close()
-            else:
-                used[id(sink)] = sink
-                sink.write(line)
+            self._sink.write(line)
         except (OSError, ValueError):
             self.failed += 1
+            return False
+        return True
 
-    def _flush(self, used: dict[int, Sink]) -> None:
-        for sink in used.values():
-            with suppress(OSError, ValueError):
-                sink.flush()
-        used.clear()
+    def _flush(self, unflushed: int) -> None:
+        try:
+            self._sink.flush()
+        except (OSError, ValueError):
+            self.failed += unflushed
+        else:
+            self.written += unflushed
+
+
+class Writer:
+    """The channels of all sinks."""
+
+    def __init__(self) -> None:
+        self._channels: dict[Sink, Channel] = {}
+        self._closed: list[Channel] = []
+        self._dropped = 0
+        self._failed = 0
+
+    def put(self, sink: Sink, line: Line) -> None:
+        """Queue a line; dropped and counted when its sink is too slow."""
+        channel = self._channels.get(sink)
+        if channel is None:
+            channel = self._channels[sink] = Channel(sink)
+        channel.put(line)
+
+    @property
+    def queued(self) -> int:
+        """Lines that wait."""
+        return sum(channel.queued for channel in self._channels.values())
+
+    @property
+    def dropped(self) -> int:
+        """Lines that found a full queue, those of closed sinks included."""
+        return self._dropped + sum(channel.dropped for channel in self._channels.values())
+
+    @property
+    def failed(self) -> int:
+        """Lines that a sink did not take, those of closed sinks included."""
+        return self._failed + sum(channel.failed for channel in self._channels.values())
+
+    def counts(self, sink: Sink) -> dict[str, int]:
+        """Return what became of the lines of one sink."""
+        channel = self._channels.get(sink)
+        if channel is None:
+            return {"linesWritten": 0, "linesQueued": 0, "linesDropped": 0}
+        lost = channel.dropped + channel.failed
+        return {"linesWritten": channel.written, "linesQueued": channel.queued, "linesDropped": lost}
+
+    def close_sink(self, sink: Sink) -> None:
+        """Close a sink after the lines queued for it."""
+        channel = self._channels.pop(sink, None)
+        if channel is None:
+            with suppress(OSError):
+                sink.close()
+            return
+        self._dropped += channel.dropped
+        self._failed += channel.failed
+        self._closed = [*self._closed[-MAX_CLOSING:], channel]
+        channel.close()
+
+    def drain(self, timeout_s: float = SHUTDOWN_TIMEOUT_S) -> bool:
+        """Wait until all that is queued now has been written; False when it takes too long."""
+        waits = [channel.drain() for channel in self._channels.values()]
+        end = time.monotonic() + timeout_s
+        return all([done.wait(max(0.0, end - time.monotonic())) for done in waits])  # noqa: C419  # each is waited for
+
+    def stop(self) -> None:
+        """Write what is queued and end the threads, or give up on sinks that are stuck."""
+        end = time.monotonic() + SHUTDOWN_TIMEOUT_S
+        for sink in list(self._channels):
+            self.close_sink(sink)
+        for channel in self._closed:
+            channel.join(max(0.0, end - time.monotonic()))

@@ -211,7 +211,7 @@ class Reloader:
         site, registry = self._site, self._site.registry
         order = {entity: number for number, entity in enumerate(registry)}
         for entity in sorted(entities, key=lambda one: (-START_ORDER.index(one.type.short), -order[one])):
-            had_live = entity in site.objects or entity.type.short == "vhost"
+            had_live = entity in site.objects or entity.type.short in ("vhost", "logSink")
             try:
                 site.take_down(entity, drop_connections=False)
             except ConfigError as error:

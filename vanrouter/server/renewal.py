@@ -76,6 +76,8 @@ class Renewal:
             site.options.logs.update(entity.text("module"), changes)
             if entity.text("module") == "PROTOCOL":
                 self.trace_as_logged()
+        elif kind == "logSink":
+            site.options.logs.put_sink(entity.identity, entity.attributes)
         elif kind == "vhost":
             self.put_vhost(entity)
         elif kind == "network" and "networkId" in changes:
@@ -103,7 +105,7 @@ class Renewal:
                 self._change_cost(entity)
             if set(changes) != {"cost"}:
                 self._site.objects[entity].renewed(self._site.settings.amqp(entity))()
-        elif kind in ("network", "vhost", "sslProfile", "proxyProfile") or set(changes) == {"observer"}:
+        elif kind in ("logSink", "network", "vhost", "sslProfile", "proxyProfile") or set(changes) == {"observer"}:
             self.update(entity, changes)
         else:
             self._reopen(entity)

@@ -218,6 +218,8 @@ class Site:
             config_logger.info("Deleted Connector: %s", live.settings.endpoint)
         elif isinstance(live, AutoLink):
             live.cancel()
+        elif kind == "logSink":
+            self.options.logs.remove_sink(entity.identity)
         elif kind == "vhost":
             self.gate.policies.remove(entity.text("hostname"))
         elif kind == "address":
@@ -251,6 +253,9 @@ class Site:
         self.reloader.reload(done)
 
     # One method for each type that has a live object.
+
+    def _up_logSink(self, entity: Entity) -> None:  # noqa: N802  # named for the entity type
+        self.options.logs.put_sink(entity.identity, entity.attributes)
 
     def _up_sslProfile(self, entity: Entity) -> None:  # noqa: N802  # named for the entity type
         self.fingerprints[entity.name or ""] = fingerprint(entity.attributes)

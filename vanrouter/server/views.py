@@ -56,6 +56,8 @@ class LiveViews:
         """Return what was observed of a configured entity."""
         if entity.type.short == "router":
             return {"version": __version__, "hostName": self._host(), "area": "0"}
+        if entity.type.short == "logSink":
+            return self._site.options.logs.sink_counts(entity.identity)
         if entity.type.short == "policy":
             return self._policy()
         live = self._site.objects.get(entity)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import logging
 import re
 from collections.abc import Iterator
@@ -9,7 +10,8 @@ import pytest
 
 from vanrouter.errors import ConfigError, MisuseError
 from vanrouter.mgmt.entity_types import LOG_MODULES
-from vanrouter.mgmt.logs import MAX_TEXT_BYTES, MODULE_OF_LOGGER, Logs
+from vanrouter.mgmt.lines import MAX_TEXT_BYTES
+from vanrouter.mgmt.logs import MODULE_OF_LOGGER, Logs
 
 server = logging.getLogger("vanrouter.net.of_test")
 agent = logging.getLogger("vanrouter.mgmt.of_test")
@@ -208,3 +210,48 @@ def test_shutdown_leaves_the_loggers_as_they_were(file: Path) -> None:
     assert logging.getLogger().handlers == before
     assert server.level == logging.NOTSET
     assert file.read_text().endswith("SERVER (info) last words\n")
+
+
+# Further destinations.
+
+
+def test_json_by_module(logs: Logs, file: Path) -> None:
+    logs.update("SERVER", {"format": "json"})
+    server.info("[C3] hello")
+    agent.info("text")
+    first, second = lines(logs, file)
+    assert json.loads(first)["connection"] == 3
+    assert second.endswith("AGENT (info) text")
+
+
+def test_a_sink_has_modules_levels_and_format_of_its_own(logs: Logs, file: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    logs.put_sink("s", {"outputFile": str(other), "modules": "agent, POLICY", "enable": "debug+", "format": "json"})
+    agent.debug("fine")
+    agent.warning("both")
+    server.warning("not mine")
+    assert [line.split(" ", 3)[3] for line in lines(logs, file)] == [
+        "AGENT (warning) both",
+        "SERVER (warning) not mine",
+    ]
+    assert [json.loads(line)["text"] for line in other.read_text().splitlines()] == ["fine", "both"]
+    assert logs.sink_counts("s") == {"linesWritten": 2, "linesQueued": 0, "linesDropped": 0}
+    assert [entry[2] for entry in logs.entries(9)] == ["fine", "both", "not mine"]
+    logs.remove_sink("s")
+    agent.debug("nobody wants it")
+    agent.warning("one")
+    logs.drain()
+    assert len(other.read_text().splitlines()) == 2
+    assert logs.sink_counts("s") == {}
+
+
+def test_a_sink_that_cannot_be_changes_nothing(logs: Logs, file: Path, tmp_path: Path) -> None:
+    logs.put_sink("s", {"outputFile": str(tmp_path / "other")})
+    with pytest.raises(ConfigError, match="Failed to open"):
+        logs.put_sink("s", {"outputFile": str(tmp_path)})
+    with pytest.raises(ValueError, match="'NONE' is not a log module"):
+        logs.put_sink("s", {"outputFile": str(tmp_path / "third"), "modules": "none"})
+    server.info("still")
+    logs.drain()
+    assert (tmp_path / "other").read_text().endswith("still\n")
+    assert bare(logs, file) == ["SERVER (info) still"]

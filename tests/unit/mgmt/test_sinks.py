@@ -114,3 +114,46 @@ def test_a_full_disk_is_counted_and_nothing_else() -> None:
     writer.close_sink(good)
     writer.stop()
     assert good.lines == [LINE.text, "closed"]
+
+
+def test_one_stuck_sink_holds_no_other(tmp_path: Path) -> None:
+    file = tmp_path / "log"
+    writer, stuck = Writer(), StuckSink()
+    writer.put(stuck, LINE)
+    assert stuck.entered.wait(10)
+    good = open_sink(str(file))
+    writer.put(good, LINE)
+    for _ in range(1000):
+        if writer.counts(good)["linesWritten"]:
+            break
+        threading.Event().wait(0.01)
+    assert file.read_text() == "now SERVER (info) x\n"
+    assert writer.counts(StuckSink()) == {"linesWritten": 0, "linesQueued": 0, "linesDropped": 0}
+    stuck.released.set()
+    writer.stop()
+
+
+def test_a_full_disk_loses_the_batch_and_counts_it() -> None:
+    writer, full = Writer(), open_sink("/dev/full")
+    for _ in range(3):
+        writer.put(full, LINE)
+    writer.drain()
+    assert writer.counts(full) == {"linesWritten": 0, "linesQueued": 0, "linesDropped": 3}
+    writer.close_sink(full)
+    assert writer.failed == 3
+    writer.stop()
+
+
+def test_a_file_that_was_rotated_is_opened_again(tmp_path: Path) -> None:
+    file = tmp_path / "log"
+    writer, sink = Writer(), open_sink(str(file))
+    writer.put(sink, LINE)
+    assert writer.drain()
+    file.rename(tmp_path / "log.1")
+    writer.put(sink, LINE)  # still to the old one
+    assert writer.drain()
+    writer.put(sink, LINE)
+    assert writer.drain()
+    writer.stop()
+    assert len((tmp_path / "log.1").read_text().splitlines()) == 2
+    assert len(file.read_text().splitlines()) == 1
