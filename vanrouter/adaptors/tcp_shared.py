@@ -16,7 +16,7 @@ from vanrouter.net.reactor import Reactor
 from vanrouter.net.wheel import Wheel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from vanrouter.adaptors.tcp_flow import Flow
 
@@ -165,6 +165,14 @@ class Service:
     def bytes_out(self) -> int:
         """Octets written to this service's sockets."""
         return self._bytes_out + sum(flow.written for flow in self.flows)
+
+    def octets(self, at_once: int) -> Iterator[tuple[int, int]]:
+        """Yield the parts of `bytes_in` and `bytes_out`: of flows that have ended, then of so many open ones each."""
+        flows = list(self.flows)
+        yield self._bytes_in, self._bytes_out
+        for begin in range(0, len(flows), at_once):
+            part = flows[begin : begin + at_once]
+            yield sum(flow.sent for flow in part), sum(flow.written for flow in part)
 
     def on_flow_opened(self, flow: Flow) -> None:
         """Count a connection and show it to management."""
