@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, Protocol
 
+from vanrouter.adaptors.observer_http2 import Budget
 from vanrouter.core.flows import PARENT_DELETED, TLS_FAILED, FlowRecorder, NoRecorder
 from vanrouter.core.stream import Producer, Sink, StreamConsumer
 from vanrouter.histogram import Histogram
@@ -87,6 +88,7 @@ class Shared:
         "ended_for_memory",
         "flow_setup",
         "max_buffered",
+        "observing_budget",
         "reactor",
         "recorder",
         "router",
@@ -101,6 +103,8 @@ class Shared:
         recorder: FlowRecorder | None = None,
     ) -> None:
         self.router = router
+        self.observing_budget = Budget()
+        """What following requests of HTTP/2 may cost."""
         self.recorder: FlowRecorder = NoRecorder() if recorder is None else recorder
         self.address_prefix = f"{tenant}/" if tenant else ""
         """`network.tenantId` in front of the addresses of streams (section 5.4). The core puts it in front of those of

@@ -107,7 +107,7 @@ class Totals:
 
     def _add_connection(self, connection: Any) -> None:
         if not isinstance(connection, Connection):
-            self.services[getattr(connection, "protocol", "tcp")] += not getattr(connection, "is_protected", False)
+            self.services[getattr(connection, "protocol", "tcp")] += 1
         elif connection.role in SERVED:
             self.services["amqp"] += 1
 
