@@ -347,6 +347,10 @@ class AmqpListener:
         self.settings = settings
         self._acceptor: Acceptor | None = None
         self._domain: Any = None
+        self.access_id = ""
+        """Identity of its ROUTER_ACCESS record, told to who connects (vanflow, section 7)."""
+        self.linked: set[Connection] = set()
+        """Open connections, those for data left out."""
 
     def open(self) -> None:
         """Bind and listen.
@@ -420,6 +424,8 @@ class AmqpListener:
         policy_logger.debug("ALLOW Connection '%s' based on global connection count. nConnections= %d", host, count + 1)
         connection = connections.make(channel, settings, domain, is_server=True, host=host)
         logger.info("[C%d] Accepted connection to %s from %s", connection.id, settings.endpoint, host)
+        if self.access_id:
+            connection.open_properties["qd.access-id"] = self.access_id
         connections.accepted.add(connection)
         connections.opening.add(connection)
         timeout = settings.handshake_timeout_s or HANDSHAKE_S
@@ -433,6 +439,8 @@ class AmqpListener:
         timer.cancel()
         self._connections.opening.discard(connection)
         self._connections.opened(connection)
+        if connection.role is not Role.INTER_ROUTER_DATA:
+            self.linked.add(connection)
 
     def _overdue(self, connection: Connection) -> None:
         if not connection.is_opened and not connection.is_closed:
@@ -442,6 +450,7 @@ class AmqpListener:
         timer.cancel()
         self._connections.opening.discard(connection)
         self._connections.accepted.discard(connection)
+        self.linked.discard(connection)
         if condition is not None and condition[0]:
             logger.error(
                 "[C%d] Connection from %s (to %s) failed: %s %s",

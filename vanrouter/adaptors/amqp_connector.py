@@ -61,6 +61,15 @@ class AmqpConnector:
         self._retired: list[_Dial] = []
         """Of earlier credentials: their connections stay for the streams that are open on them."""
         self.is_closed = False
+        self.up_at_s = 0.0
+        """When the control connection was last opened, in seconds since 1970; 0: never."""
+        self.down_at_s = 0.0
+        """When it was last lost, or first could not be made."""
+        self.down_count = 0
+        self.down_condition = ("", "")
+        """Why."""
+        self._is_down = False
+        self._gone_octets = [0, 0]
 
     def _new_dials(self) -> list[_Dial]:
         settings = self.settings
@@ -177,6 +186,21 @@ class AmqpConnector:
         self._use_domain(None)
 
     @property
+    def is_up(self) -> bool:
+        """Whether the control connection is open."""
+        connection = self._dials[0].connection
+        return connection is not None and connection.is_opened
+
+    def octets(self) -> tuple[int, int]:
+        """Return the octets sent and received so far, on all its connections."""
+        sent, received = self._gone_octets
+        for dial in (*self._dials, *self._retired):
+            if dial.connection is not None:
+                sent += dial.connection.engine.bytes_out
+                received += dial.connection.engine.bytes_in
+        return sent, received
+
+    @property
     def connection(self) -> Connection | None:
         """The control connection, while there is one."""
         return self._dials[0].connection
@@ -193,6 +217,7 @@ class AmqpConnector:
 
     def note_failure(self, dial: _Dial, connection_id: int, condition: tuple[str, str]) -> None:
         """A connection attempt has failed, or a connection was lost with an error."""
+        self.note_down(dial, condition)
         host, port = dial.target
         text = f"Connection to {host}:{port} failed: {condition[0]} {condition[1]}".rstrip()
         if dial is self._dials[0]:
@@ -201,10 +226,27 @@ class AmqpConnector:
             self.message = text
             logger.error("[C%d] %s", connection_id, text)
 
+    def note_down(self, dial: _Dial, condition: tuple[str, str]) -> None:
+        """A connection was lost, or could not be made; further attempts in vain are not counted."""
+        if dial is not self._dials[0]:
+            return
+        if not self._is_down:
+            self._is_down = True
+            self.down_count += 1
+            self.down_at_s = self._router.wall_clock()
+        self.down_condition = condition
+
+    def note_gone(self, connection: Connection) -> None:
+        """Keep the counts of a connection that is over."""
+        self._gone_octets[0] += connection.engine.bytes_out
+        self._gone_octets[1] += connection.engine.bytes_in
+
     def note_opened(self, dial: _Dial, connection: Connection) -> None:
         """A connection has opened."""
         if dial is not self._dials[0]:
             return
+        self._is_down = False
+        self.up_at_s = self._router.wall_clock()
         self.status, self.message = "SUCCESS", ""
         entries = connection.peer.failover
         if entries is not None:
@@ -396,6 +438,7 @@ class _Dial:
         self._connector.note_opened(self, connection)
 
     def _lost(self, connection: Connection, condition: tuple[str, str] | None) -> None:
+        self._connector.note_gone(connection)
         if self.connection is not connection or self._is_retired:
             self._connector.forget(self)
             core_logger.info("[C%d] Connection Closed", connection.id)
@@ -405,6 +448,7 @@ class _Dial:
             self._silence.cancel()
         core_logger.info("[C%d] Connection Closed", connection.id)
         if not self._connector.is_closed:
+            self._connector.note_down(self, condition or ("", "Connection closed by its peer"))
             if self.is_control and connection.is_opened and not connection.was_ready:
                 self._connector.on_refused()
             self._connector.status = "CONNECTING"

@@ -61,10 +61,6 @@ class BlockReader(Generic[Parsed]):
         self._parse = parse
         self._memory: dict[bytes, Parsed] = {}
 
-    def allow_table(self, size: int) -> None:
-        """The peer may use a table of so many octets, where it says so itself: 4096 unless it was told another size."""
-        self._decoder.max_allowed_table_size = size
-
     def read(self, block: bytes) -> Parsed:
         """Decode one whole block.
 

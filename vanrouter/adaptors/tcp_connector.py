@@ -102,7 +102,7 @@ class ConnectorFlow(Flow):
             self.give_up(MODIFIED)
             return
         if self.record is not None:
-            self.record.error = os.strerror(error)
+            self.record.error = f"{os.strerror(error)} - on connect {self.service.host}:{self.service.port}"
         self.service.connect_failures += 1
         self.service.health.flow_refused(error)
         self.give_up(RELEASED if self.is_resent else MODIFIED)

@@ -245,7 +245,10 @@ class FlowRecorder(Protocol):
         """The octets that `Counted.tell_next` was asked for."""
 
     def changed(self, record: FlowRecord | CounterpartRecord, part: int) -> None:
-        """Fields of a record were written; `part` is LATENCY, COUNTERPART or ERROR."""
+        """Fields of a record were written; `part` is LATENCY, COUNTERPART or ERROR.
+
+        COUNTERPART of a counterpart record: its connection is there, and is counted.
+        """
 
     def end(self, record: FlowRecord | CounterpartRecord | RequestRecord) -> None:
         """It is over: counts are read for the last time. A counterpart without a connection has said why (`error`)."""

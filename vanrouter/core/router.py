@@ -232,6 +232,10 @@ class Router:
         """Tell whether somebody in the network consumes an address: now, and whenever it changes."""
         return self.table.watch(self._ensure(self.space.service_address(address)), callback)
 
+    def watch_plain(self, address: str, callback: Callable[[bool], object]) -> Watch:
+        """The same for an address that no tenant's name is put in front of."""
+        return self.table.watch(self._ensure(address), callback)
+
     def send_message(self, to: str, content: bytes) -> bool:
         """Send a whole message of the router's own, pre-settled; False when nobody consumes `to`."""
         return self.forwarder.send(to, content, settled=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import syslog
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
@@ -25,8 +25,6 @@ MODULE_OF_LOGGER: dict[str, str] = {
     "vanrouter": "ROUTER",
     "vanrouter.adaptors": "ROUTER_CORE",
     "vanrouter.adaptors.http": "HTTP_ADAPTOR",
-    "vanrouter.adaptors.observer_http1": "HTTP1_OBSERVER",
-    "vanrouter.adaptors.observer_http2": "HTTP2_OBSERVER",
     "vanrouter.adaptors.port": "HTTP",
     "vanrouter.adaptors.tcp": "TCP_ADAPTOR",
     "vanrouter.cli": "ROUTER",
@@ -56,6 +54,8 @@ MODULE_OF_LOGGER: dict[str, str] = {
     "vanrouter.tcp": "TCP_ADAPTOR",
 }
 """From the beginning of a logger's name to the module that users of the C router know; the longest one decides."""
+
+WARNING = LEVELS.index("warning")
 
 RING_EVENTS = 1000
 """Events kept for GET-LOG."""
@@ -99,6 +99,8 @@ class Logs:
         self._ring: deque[tuple[str, str, str, str, int, float]] = deque(maxlen=RING_EVENTS)
         self._counts = {module: dict.fromkeys(LEVELS, 0) for module in LOG_MODULES}
         self._hidden: list[str] = []
+        self.on_event: Callable[[Event], object] = lambda event: None
+        """Told of each warning and worse that is written, in the thread that it comes from."""
         self._clock = Clock(TIME_FORMAT, in_utc=False)
         self._further: dict[str, Settings] = {}
         self._outputs: dict[str, _Outputs] = {}
@@ -274,6 +276,8 @@ class Logs:
         for text in texts:
             self._ring.append((module, level, text, file, record.lineno, record.created))
         event = Event(module=module, level=level, texts=texts, file=file, line=record.lineno, created=record.created)
+        if rank >= WARNING:
+            self.on_event(event)
         for output in outputs.each:
             if level in output.levels:
                 self._put(output, event, _PRIORITIES[rank])

@@ -31,13 +31,14 @@ from vanrouter.mgmt.entity_types import SCHEMA
 from vanrouter.mgmt.options import StartOptions
 from vanrouter.net.reactor import Reactor
 from vanrouter.server.drain import Drain
+from vanrouter.server.flows import FlowSource
 from vanrouter.server.http import HttpService, HttpServices
 from vanrouter.server.management import ManagementNode
 from vanrouter.server.policy import PolicyGate, vhost_entities
 from vanrouter.server.port import Ports, is_http
 from vanrouter.server.reload import Outcome, Reloader
 from vanrouter.server.renewal import Renewal
-from vanrouter.server.settings import TREATMENTS, Settings, control_settings, fingerprint, text_of
+from vanrouter.server.settings import TREATMENTS, Settings, control_settings, fingerprint, given_name, text_of
 from vanrouter.server.views import LiveViews
 
 logger = logging.getLogger("vanrouter.core.router")
@@ -74,7 +75,11 @@ class Site:
         """Bounds that hold where the router entity gives none."""
         self.requester: Connection | None = None
         """Connection that the management request in progress came on."""
-        self.tcp = Shared(self.router, tenant=self.router.space.tenant_id)
+        self.flows = FlowSource(self.router)
+        options.logs.on_event = self.flows.on_log_event
+        self.recorder = self.flows.recorder
+        """Told of services, flows and requests by all adaptors."""
+        self.tcp = Shared(self.router, tenant=self.router.space.tenant_id, recorder=self.recorder)
         self.http = HttpServices(self.router)
         self.take_limits(entity)
         self.settings = Settings(self.registry, entity, options.logs)
@@ -125,6 +130,7 @@ class Site:
             how = "set to" if is_set else "calculated at"
             config_logger.info("Inter-router data connections %s %d", how, self.settings.data_connections())
         self.management.start()
+        self.flows.start()
         StuckReport(router).start()
         for config in self._configuration.entities:
             entity = self.registry.load(config)
@@ -212,9 +218,11 @@ class Site:
             self.http.delete(live, drop_connections=drop_connections)
         elif isinstance(live, AmqpListener):
             live.close()
+            self.flows.links.remove(live)
             config_logger.info("Deleted  Listener: %s", live.settings.endpoint)
         elif isinstance(live, AmqpConnector):
             live.close()
+            self.flows.links.remove(live)
             config_logger.info("Deleted Connector: %s", live.settings.endpoint)
         elif isinstance(live, AutoLink):
             live.cancel()
@@ -263,12 +271,14 @@ class Site:
     def _up_listener(self, entity: Entity) -> None:
         settings = self.settings.amqp(entity)
         listener = self.ports.listener(entity, settings) if is_http(entity) else AmqpListener(self.amqp, settings)
+        self.flows.links.add(listener)
         self.objects[entity] = listener
         config_logger.info("Configured  Listener: %s", self._described(entity))
         listener.open()
 
     def _up_connector(self, entity: Entity) -> None:
         connector = AmqpConnector(self.amqp, self.settings.amqp(entity))
+        self.flows.links.add(connector)
         self.objects[entity] = connector
         config_logger.info("Configured Connector: %s", self._described(entity))
         connector.open()
@@ -308,6 +318,9 @@ class Site:
         self.objects[entity] = listener.add_address(
             entity.name or entity.identity, entity.text("address"), entity.number("value")
         )
+
+    def _up_site(self, entity: Entity) -> None:
+        self.flows.begin_site({**entity.attributes, "name": given_name(entity)})
 
     def _up_address(self, entity: Entity) -> None:
         rule = self.settings.address_rule(entity)

@@ -278,8 +278,9 @@ def test_a_server_that_resets_at_once_has_had_its_try(loop: Loop) -> None:
 def test_a_server_that_refuses_is_told(loop: Loop) -> None:
     recorder = Recorder()
     site = Site(loop, recorder=recorder)
+    port = site.server.getsockname()[1]
     site.server.close()
     assert receive_all(site.client()) == b""
     loop.wait_for(lambda: not site.listener.flows)
-    assert {record.error for record in recorder.counterparts} == {"Connection refused"}
+    assert {record.error for record in recorder.counterparts} == {f"Connection refused - on connect 127.0.0.1:{port}"}
     assert len(recorder.ended) == len(recorder.counterparts) + 1
