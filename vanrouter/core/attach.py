@@ -13,6 +13,7 @@ from vanrouter.core.links import PRIORITIES, LinkKind, Receiver, Sender
 from vanrouter.core.peer import Role, read_symbols
 from vanrouter.core.table import Treatment
 from vanrouter.engine import proton
+from vanrouter.engine.annotations import originated
 from vanrouter.engine.sections import Symbol, encode
 from vanrouter.ids import random_suffix
 
@@ -230,10 +231,8 @@ class Attacher:
         self._on_producer(pn, name, target, text, capabilities)
 
     def _take_flags(self, receiver: Receiver, capabilities: frozenset[str]) -> None:
-        if STREAMING_DELIVERIES in capabilities:
-            receiver.flags |= 1
-        if RESEND_RELEASED in capabilities:
-            receiver.flags |= 2
+        flags = (STREAMING_DELIVERIES in capabilities) | (RESEND_RELEASED in capabilities) << 1
+        receiver.annotations = originated(flags)
 
     def _on_producer(self, pn: Any, name: str, target: Any, text: str | None, capabilities: frozenset[str]) -> None:
         """A sender of the peer towards an address."""

@@ -19,10 +19,11 @@ VIEW = memoryview(BUFFER)
 
 _tag = bytearray(8)
 _tag_number = memoryview(_tag).cast("Q")
-_tag_bytes = proton.new("pn_bytes_t*", {"size": 8, "start": from_buffer("char[]", _tag)})
+_tag_pointer = proton.new("pn_bytes_t*", {"size": 8, "start": from_buffer("char[]", _tag)})
+_tag_bytes = _tag_pointer[0]
 
 
 def new_delivery(link: Any) -> Any:
     """Begin an outgoing delivery with the next tag: 8 octets, a counter (TCP over AMQP, section 6.4)."""
     _tag_number[0] += 1
-    return delivery_new(link, _tag_bytes[0])
+    return delivery_new(link, _tag_bytes)

@@ -379,6 +379,7 @@ class Connection:
         sender.session = proton.link_session(pn)
         sender.carries_annotations = self.is_router or not self.strips_out
         sender.is_guarded = self.has_echo_rules
+        sender.is_special = sender.is_guarded or self.message_log is not None
         sender.zero_credit_since = self.loop.now
         self.senders[pn] = sender
         self.router.links[sender.id] = sender

@@ -330,11 +330,13 @@ def _send_to_one(router: Router, address: Address, content: bytes, annotations: 
     scanned = scan(content, 0, len(content), False)
     sender = forwarder.sender_for(destination, address, 4 if scanned is NEED_MORE else scanned[0])
     if sender is None or (not sender.ready and len(sender.queue) >= sender.capacity):
+        if sender is not None:
+            sender.ease()
         return False
     delivery = Delivery(None, None, sender, awaited)
     delivery.began = router.reactor.now
     if isinstance(destination, Node):
-        forwarder.count_outstanding(delivery, address, destination)
+        forwarder.count_outstanding(delivery, address, sender.connection)
     section = forwarder.section_for(None, sender, annotations) if sender.carries_annotations else None
     forwarder.put(delivery, section, content, 0, 0)
     return True

@@ -320,6 +320,7 @@ class Outlet:
         pn, self.pn = self.pn, None
         self._connection.outgoing.pop(pn, None)
         self.sender.unsettled -= 1
+        self.sender.ease()
         self.drop_holds()
 
     def drop_holds(self) -> None:
@@ -327,6 +328,7 @@ class Outlet:
         self._producer = None
         if self._moved_from is not None:
             self._moved_from.moved_streams -= 1
+            self._moved_from.ease()
             self._moved_from = None
         if self._address is not None:
             assert self._hop is not None

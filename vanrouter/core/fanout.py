@@ -384,6 +384,7 @@ class StreamFanout(Incoming):
         if pn is not None:
             copy.sender.connection.outgoing.pop(pn, None)
             copy.sender.unsettled -= 1
+            copy.sender.ease()
         if copy in self.copies:
             self.copies.remove(copy)
         self._free_link(copy)

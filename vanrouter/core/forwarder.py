@@ -16,15 +16,16 @@ from vanrouter.core.fanout import CompleteFanout, StreamFanout, multicast_target
 from vanrouter.core.inspection import refuse_oversize
 from vanrouter.core.links import Delivery, LinkKind, Origin, Receiver, Sender
 from vanrouter.core.pending import Pending
+from vanrouter.core.refusing import Refusing
 from vanrouter.core.resending import RetriedTransit
 from vanrouter.core.sending import Sending
-from vanrouter.core.settlement import NO_ADDRESS, UNAVAILABLE, Settlement, grant, set_outcome
-from vanrouter.core.stream import ACCEPTED, REJECTED, RELEASED
+from vanrouter.core.settlement import NO_ADDRESS, Settlement, grant
+from vanrouter.core.stream import ACCEPTED, RELEASED
 from vanrouter.core.table import Address, LocalService, Node, Treatment
 from vanrouter.core.transit import Discard, begin_routed, stream_link
-from vanrouter.core.treatment import Destination, choose
+from vanrouter.core.treatment import Destination, choose, next_consumer
 from vanrouter.engine import proton
-from vanrouter.engine.annotations import NO_ANNOTATIONS, RESEND_RELEASED, Annotations, originated
+from vanrouter.engine.annotations import NO_ANNOTATIONS, RESEND_RELEASED, STREAMING, Annotations, originated
 from vanrouter.engine.annotations import parse as parse_annotations
 from vanrouter.engine.messages import scan
 from vanrouter.engine.proton import (
@@ -47,11 +48,12 @@ if TYPE_CHECKING:
     from vanrouter.core.router import Router
 
 
-class Forwarder(Sending):
+class Forwarder(Sending, Refusing):
     """Takes deliveries from links and from inside the router, and sends each where it belongs."""
 
     def __init__(self, router: Router) -> None:
         self.router = router
+        self.reactor = router.reactor
         self.settlement = Settlement(self)
         self.dirty = router.reactor.dirty
         self.retried = RetriedTransit
@@ -112,50 +114,69 @@ class Forwarder(Sending):
                 return
         address = receiver.address
         if address is None:
-            self._begin_anonymous(receiver, pn, start, size, originated(receiver.flags))
+            self._begin_anonymous(receiver, pn, start, size, receiver.annotations)
             return
         address.deliveries_ingress += 1
         sender = address.sole
-        if sender is not None and sender.ready and not start and not sender.connection.engine.blocked:
+        if sender is not None and sender.ready and not sender.connection.engine.blocked:
             address.deliveries_egress += 1
-            self._send_directly(receiver, pn, sender, size)
+            self._send_directly(receiver, pn, delivery_settled(pn), sender, start, size, receiver.annotations)
         else:
-            self.forward(receiver, pn, delivery_settled(pn), start, size, originated(receiver.flags), address)
+            self.forward(receiver, pn, start, size, receiver.annotations, address)
 
-    def _send_directly(self, receiver: Receiver, pn: Any, sender: Sender, size: int) -> None:
-        """The shortest way: from a producer's link to the only consumer's link, which has credit."""
+    def _send_directly(
+        self,
+        receiver: Receiver,
+        pn: Any,
+        settled: bool,
+        sender: Sender,
+        start: int,
+        size: int,
+        annotations: Annotations,
+        address: Address | None = None,
+    ) -> None:
+        """The shortest way: from the shared buffer to a link that can take a delivery now.
+
+        `address`: one whose outstanding deliveries are counted where the link leads to another router.
+        """
         connection = sender.connection
-        pn_out = new_delivery(sender.pn)
+        link = sender.pn
+        pn_out = new_delivery(link)
         if sender.carries_annotations:
-            section = self.section_for(receiver, sender, originated(receiver.flags))
-            link_send(sender.pn, section, len(section))
-        link_send(sender.pn, POINTER, size)
+            section = connection.section(annotations, receiver.target_text)
+            link_send(link, section, len(section))
+        link_send(link, POINTER + start if start else POINTER, size - start)
         sender.credit -= 1
         if sender.credit <= 0:
             sender.ready = False
         sender.deliveries += 1
-        if delivery_settled(pn):
+        self.dirty.add(connection.engine)
+        if settled:
             delivery_settle(pn_out)
             sender.presettled += 1
             receiver.presettled += 1
             delivery_settle(pn)
             grant(receiver)
-        else:
-            delivery = Delivery(receiver, pn, sender, None)
-            delivery.pn_out = pn_out
-            delivery.began = self.router.reactor.now
-            receiver.unsettled += 1
-            receiver.connection.incoming[pn] = delivery
-            if receiver.replenishes_at_once:
-                grant(receiver)
-            if sender.settles:
-                delivery_settle(pn_out)
-                self.settlement.settle_for_consumer(delivery)
-            else:
-                link_advance(sender.pn)
-                sender.unsettled += 1
-                connection.outgoing[pn_out] = delivery
-        self.dirty.add(connection.engine)
+            return
+        delivery = Delivery(receiver, pn, sender, None)
+        delivery.pn_out = pn_out
+        delivery.began = self.reactor.now
+        receiver.unsettled += 1
+        receiver.connection.incoming[pn] = delivery
+        if receiver.replenishes_at_once:
+            grant(receiver)
+        if sender.settles:
+            delivery_settle(pn_out)
+            sender.ease()
+            self.settlement.settle_for_consumer(delivery)
+            return
+        if address is not None:
+            delivery.address, delivery.hop = address, connection
+            connection.hold(address)
+            address.tracked += 1
+        link_advance(link)
+        sender.unsettled += 1
+        connection.outgoing[pn_out] = delivery
 
     def _skip_annotations(self, receiver: Receiver, pn: Any, size: int) -> int:
         """A client sent router annotations: they are neither obeyed nor an error (section 4.3)."""
@@ -177,13 +198,13 @@ class Forwarder(Sending):
             self.reject(receiver, pn, ("amqp:decode-error", "invalid message format"))
             return
         start = annotations.length
-        if not start and receiver.flags:
-            annotations = originated(receiver.flags)
+        if not start:
+            annotations = receiver.annotations
         if receiver.on_message is not None:
             self.take_internal(receiver, pn, bytes(VIEW[:size]), annotations)
         elif receiver.address is not None:
             receiver.address.deliveries_ingress += 1
-            self.forward(receiver, pn, delivery_settled(pn), start, size, annotations, receiver.address)
+            self.forward(receiver, pn, start, size, annotations, receiver.address)
         else:
             self._begin_anonymous(receiver, pn, start, size, annotations)
 
@@ -212,60 +233,99 @@ class Forwarder(Sending):
             self.unroutable(receiver, pn, settled, address)
             return
         address.deliveries_ingress += 1
-        self.forward(receiver, pn, settled, start, size, annotations, address)
+        self.forward(receiver, pn, start, size, annotations, address)
 
     def forward(
+        self, receiver: Receiver, pn: Any, start: int, size: int, annotations: Annotations, address: Address
+    ) -> None:
+        """Send a complete message in the shared buffer, octets `start` to `size`, to where its address says."""
+        settled = delivery_settled(pn)
+        destination: Destination | None = address.sole
+        if destination is None:
+            treatment = address.treatment
+            if treatment <= Treatment.MULTICAST:
+                self.forward_multicast(receiver, pn, settled, bytes(VIEW[start:size]), annotations, address)
+                return
+            if treatment == Treatment.UNAVAILABLE:
+                self.unroutable(receiver, pn, settled, address)
+                return
+            destination = self._choose(address, annotations, receiver.connection, 0 if settled else 1)
+        if type(destination) is Sender:
+            address.deliveries_egress += 1
+            if self._is_open(destination, annotations):
+                self._send_directly(receiver, pn, settled, destination, start, size, annotations)
+            else:
+                self._send_on(receiver, pn, settled, destination, start, size, annotations, address)
+        elif type(destination) is Node:
+            self._forward_to_router(receiver, pn, settled, destination, start, size, annotations, address)
+        elif destination is None:
+            self.unroutable(receiver, pn, settled, address)
+        else:
+            self._give_to_service(receiver, pn, settled, bytes(VIEW[start:size]), annotations, address, destination)
+
+    @staticmethod
+    def _is_open(sender: Sender, annotations: Annotations) -> bool:
+        """The shortest way is open: a link that takes a delivery now, and nothing to be kept or logged."""
+        return (
+            sender.ready
+            and annotations.flags <= STREAMING
+            and not sender.is_special
+            and not sender.connection.engine.blocked
+        )
+
+    def _forward_to_router(
         self,
         receiver: Receiver,
         pn: Any,
         settled: bool,
+        node: Node,
         start: int,
         size: int,
         annotations: Annotations,
         address: Address,
     ) -> None:
-        """Send a complete message in the shared buffer, octets `start` to `size`, to where its address says."""
-        if address.treatment <= Treatment.MULTICAST:
-            self.forward_multicast(receiver, pn, settled, bytes(VIEW[start:size]), annotations, address)
+        """The destination is behind a neighbour: the message goes on the link of its effective priority."""
+        try:
+            scanned = scan(BUFFER, start, size, False)
+        except PeerError as error:
+            self.reject(receiver, pn, (error.condition, error.description))
             return
-        if address.treatment == Treatment.UNAVAILABLE:
-            self.unroutable(receiver, pn, settled, address)
-            return
-        came_from = receiver.connection
-        destination: Destination | None = address.sole
-        if destination is None:
-            destination = self._choose(address, annotations, came_from)
-        if destination is None:
-            self.unroutable(receiver, pn, settled, address)
-            return
-        if not isinstance(destination, (Sender, Node)):
-            self._give_to_service(receiver, pn, settled, bytes(VIEW[start:size]), annotations, address, destination)
-            return
-        priority = 4
-        if type(destination) is Node:
-            try:
-                scanned = scan(BUFFER, start, size, False)
-            except PeerError as error:
-                self.reject(receiver, pn, (error.condition, error.description))
-                return
-            priority = 4 if scanned is NEED_MORE else scanned[0]
-        sender = self.sender_for(destination, address, priority)
+        sender = self.sender_for(node, address, 4 if scanned is NEED_MORE else scanned[0])
         if sender is None:
             self.unroutable(receiver, pn, settled, address)
             return
+        counted = address if address.treatment >= Treatment.BALANCED else None
+        if self._is_open(sender, annotations):
+            self._send_directly(receiver, pn, settled, sender, start, size, annotations, counted)
+        else:
+            self._send_on(receiver, pn, settled, sender, start, size, annotations, address, counted)
+
+    def _send_on(
+        self,
+        receiver: Receiver,
+        pn: Any,
+        settled: bool,
+        sender: Sender,
+        start: int,
+        size: int,
+        annotations: Annotations,
+        address: Address,
+        counted: Address | None = None,
+    ) -> None:
+        """The way of a delivery that may have to wait for its link, or to be sent again."""
         if receiver.replenishes_at_once or settled:
             grant(receiver)
         delivery = Delivery(receiver, pn, sender, None)
-        delivery.began = self.router.reactor.now
+        delivery.began = self.reactor.now
         delivery.settled = settled
         if settled:
             receiver.presettled += 1
             delivery.receiver = delivery.pn_in = None
         else:
             receiver.unsettled += 1
-            came_from.incoming[pn] = delivery
-            if type(destination) is Node:
-                self.count_outstanding(delivery, address, destination)
+            receiver.connection.incoming[pn] = delivery
+            if counted is not None:
+                self.count_outstanding(delivery, counted, sender.connection)
             if annotations.flags & RESEND_RELEASED:
                 delivery.annotations = annotations
                 delivery.address = address
@@ -275,18 +335,23 @@ class Forwarder(Sending):
         if settled:
             delivery_settle(pn)
 
-    def _choose(self, address: Address, annotations: Annotations, came_from: Connection) -> Destination | None:
+    def _choose(
+        self, address: Address, annotations: Annotations, came_from: Connection, more: int
+    ) -> Destination | None:
         """One remote destination is no choice, but the origin has to be asked when the message came from a router."""
-        if annotations.ingress is None:
+        if address.takes_turns:
+            sender = next_consumer(address, more)
+            if sender is not None:
+                return sender
+        elif annotations.ingress is None:
             node = address.sole_node
             if node is not None and node.connection is not None:
                 return node
-        return choose(address, annotations, came_from, self.router.may_pass)
+        return choose(address, annotations, came_from, self.router.may_pass, (), more)
 
-    def count_outstanding(self, delivery: Delivery, address: Address, node: Node) -> None:
+    def count_outstanding(self, delivery: Delivery, address: Address, hop: Connection) -> None:
         """Note one more unsettled delivery of this address towards a neighbour (section 7.3)."""
-        hop = node.connection
-        if hop is not None and address.treatment >= Treatment.BALANCED:
+        if address.treatment >= Treatment.BALANCED:
             delivery.address, delivery.hop = address, hop
             hop.hold(address)
             address.tracked += 1
@@ -398,30 +463,6 @@ class Forwarder(Sending):
         fanout = StreamFanout(self, receiver, pn, senders, is_complete=is_complete)
         fanout.begin(content, annotations, receiver.target_text)
 
-    def send_copies(
-        self,
-        origin: Origin | None,
-        senders: list[Sender],
-        override: str | None,
-        content: bytes,
-        annotations: Annotations,
-        settled: bool,
-        address: Address,
-    ) -> None:
-        """Send one copy of a complete message on each of the links."""
-        for sender in senders:
-            copy = Delivery(None, None, sender, None if settled else origin)
-            copy.settled = settled
-            copy.began = self.router.reactor.now
-            if not settled and isinstance(origin, CompleteFanout):
-                origin.add(copy)
-            if sender.kind is LinkKind.DATA or sender.kind is LinkKind.CONTROL:
-                address.deliveries_transit += 1
-            else:
-                address.deliveries_egress += 1
-            section = sender.connection.section(annotations, override) if sender.carries_annotations else None
-            self.put(copy, section, content, 0, 0)
-
     def _give_to_service(
         self,
         receiver: Receiver,
@@ -462,45 +503,6 @@ class Forwarder(Sending):
         delivery_settle(pn)
         grant(receiver)
 
-    def reject(self, receiver: Receiver, pn: Any, error: tuple[str, str]) -> None:
-        """Refuse a complete delivery for what it is."""
-        set_outcome(pn, REJECTED, error)
-        receiver.rejected += 1
-        receiver.settled_count += 1
-        delivery_settle(pn)
-        grant(receiver)
-
-    def unroutable(
-        self,
-        receiver: Receiver,
-        pn: Any,
-        settled: bool,
-        address: Address | None,
-        *,
-        unavailable: bool = False,
-    ) -> None:
-        """There is nowhere to go (section 7.7)."""
-        if settled:
-            receiver.presettled += 1
-            receiver.dropped_presettled += 1
-            delivery_settle(pn)
-            grant(receiver)
-            return
-        is_client = not receiver.connection.is_router
-        if receiver.address is None and is_client and (unavailable or self.router.is_unavailable(address)):
-            set_outcome(pn, REJECTED, UNAVAILABLE)
-            receiver.rejected += 1
-        else:
-            proton.delivery_update(pn, RELEASED)
-            receiver.released += 1
-        receiver.settled_count += 1
-        delivery_settle(pn)
-        if receiver.address is not None and not receiver.replenishes_at_once and not receiver.address.is_reachable:
-            receiver.connection.drain(receiver)
-        else:
-            grant(receiver)
-        self.dirty.add(receiver.connection.engine)
-
     # Messages that begin in this process.
 
     def send(
@@ -524,7 +526,7 @@ class Forwarder(Sending):
             for service in targets.services:
                 service.on_message(annotations, content, None)
             return bool(targets.count)
-        destination: Destination | None = choose(address, annotations, None, self.router.may_pass)
+        destination = choose(address, annotations, None, self.router.may_pass, (), 0 if settled else 1)
         if destination is None:
             return False
         if not isinstance(destination, (Sender, Node)):

@@ -10,10 +10,13 @@ from collections import deque
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol, final
 
+from vanrouter.engine.annotations import NO_ANNOTATIONS
+
 if TYPE_CHECKING:
     from vanrouter.core.connection import Connection
     from vanrouter.core.inspection import SizeLimit
     from vanrouter.core.table import Address
+    from vanrouter.core.turns import LeastLoaded
     from vanrouter.engine.annotations import Annotations
 
 DEFAULT_CAPACITY = 250
@@ -67,6 +70,7 @@ class Receiver:
     __slots__ = (
         "accepted",
         "address",
+        "annotations",
         "capacity",
         "carries_annotations",
         "closed",
@@ -77,7 +81,6 @@ class Receiver:
         "deliveries",
         "drained",
         "dropped_presettled",
-        "flags",
         "granted",
         "id",
         "is_bounded",
@@ -92,7 +95,6 @@ class Receiver:
         "rejected",
         "released",
         "replenishes_at_once",
-        "section",
         "session",
         "settled_count",
         "target_text",
@@ -113,10 +115,8 @@ class Receiver:
         """Where its messages go; None: each message says (an anonymous link)."""
         self.target_text: str | None = None
         """The terminus address word for word: what the router annotations carry as to-override."""
-        self.flags = 0
-        """Router annotation flags set on each message (terminus capabilities, router protocol, section 2.5)."""
-        self.section: bytes | None = None
-        """Router annotations for messages that began here, once made."""
+        self.annotations = NO_ANNOTATIONS
+        """What each message carries that begins here: flags by capabilities of the terminus (section 2.5)."""
         self.carries_annotations = False
         self.replenishes_at_once = False
         """Credit comes back when a message was routed, not when it is settled."""
@@ -150,6 +150,7 @@ class Receiver:
         """When it was attached, or drained; what its credit is now has to be asked for."""
 
 
+@final
 class Sender:
     """A link on which deliveries go out."""
 
@@ -170,6 +171,7 @@ class Sender:
         "id",
         "is_draining",
         "is_guarded",
+        "is_special",
         "kind",
         "modified",
         "moved_streams",
@@ -178,6 +180,8 @@ class Sender:
         "presettled",
         "priority",
         "queue",
+        "rank",
+        "ranking",
         "ready",
         "rejected",
         "released",
@@ -202,6 +206,8 @@ class Sender:
         self.carries_annotations = False
         self.is_guarded = False
         """On a connection with echo rules (section 9.5): not for every delivery."""
+        self.is_special = False
+        """It is guarded, or what goes out on it is logged: not for the shortest way through the forwarder."""
         self.settles = False
         """The peer asked for settled deliveries: we settle on its behalf (router protocol, section 7.5)."""
         self.credit = 0
@@ -216,6 +222,10 @@ class Sender:
         """Out of use (being closed) although deliveries may still be open on it."""
         self.moved_streams = 0
         """Streams of this consumer that were put on links of their own and are still open."""
+        self.ranking: LeastLoaded | None = None
+        """Where its load is compared with that of other consumers, once there is a choice."""
+        self.rank = 0
+        """Number of its entry there; 0: none, or it has been told that the load is less now."""
         self.closed = False
         self.priority = DEFAULT_PRIORITY
         self.unsettled = 0
@@ -230,6 +240,13 @@ class Sender:
         self.delayed_1s = 0
         self.delayed_10s = 0
         self.zero_credit_since: float | None = None
+
+    def ease(self) -> None:
+        """Its load has become less."""
+        if self.rank:
+            self.rank = 0
+            assert self.ranking is not None
+            self.ranking.eased.append(self)
 
     def update_ready(self) -> None:
         """Recompute `ready`; to be called after any of what it stands for has changed."""

@@ -14,7 +14,7 @@ from vanrouter.core.settlement import NO_ADDRESS, UNAVAILABLE, grant
 from vanrouter.core.stream import REJECTED
 from vanrouter.core.transit import HEAD_BYTES, begin_routed
 from vanrouter.engine import proton
-from vanrouter.engine.annotations import STREAMING, Annotations, originated
+from vanrouter.engine.annotations import STREAMING, Annotations
 from vanrouter.engine.annotations import parse as parse_annotations
 from vanrouter.engine.messages import scan
 from vanrouter.engine.proton import delivery_partial, delivery_pending, delivery_settle, link_advance, link_recv
@@ -98,7 +98,7 @@ class Pending:
             VIEW[: len(content)] = content
             self._forwarder.begin_whole(receiver, self._pn, len(content))
             return True
-        annotations: Annotations | Any = originated(receiver.flags)
+        annotations: Annotations | Any = receiver.annotations
         start = 0
         if receiver.carries_annotations:
             annotations = parse_annotations(content, 0, len(content))

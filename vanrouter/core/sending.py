@@ -10,12 +10,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from vanrouter.core.buffer import POINTER, VIEW, new_delivery
-from vanrouter.core.links import Delivery, LinkKind, Sender
+from vanrouter.core.fanout import CompleteFanout
+from vanrouter.core.links import Delivery, LinkKind, Origin, Sender
 from vanrouter.core.settlement import Settlement
 from vanrouter.engine.proton import delivery_settle, link_advance, link_credit, link_send
 
 if TYPE_CHECKING:
     from vanrouter.core.router import Router
+    from vanrouter.core.table import Address
+    from vanrouter.engine.annotations import Annotations
 
 
 class Waiting(Protocol):
@@ -92,12 +95,37 @@ class Sending:
             sender.presettled += 1
         elif sender.settles:
             delivery_settle(pn)
+            sender.ease()
             self.settlement.settle_for_consumer(delivery)
         else:
             link_advance(link)
             delivery.pn_out = pn
             sender.unsettled += 1
             sender.connection.outgoing[pn] = delivery
+
+    def send_copies(
+        self,
+        origin: Origin | None,
+        senders: list[Sender],
+        override: str | None,
+        content: bytes,
+        annotations: Annotations,
+        settled: bool,
+        address: Address,
+    ) -> None:
+        """Send one copy of a complete message on each of the links."""
+        for sender in senders:
+            copy = Delivery(None, None, sender, None if settled else origin)
+            copy.settled = settled
+            copy.began = self.router.reactor.now
+            if not settled and isinstance(origin, CompleteFanout):
+                origin.add(copy)
+            if sender.kind is LinkKind.DATA or sender.kind is LinkKind.CONTROL:
+                address.deliveries_transit += 1
+            else:
+                address.deliveries_egress += 1
+            section = sender.connection.section(annotations, override) if sender.carries_annotations else None
+            self.put(copy, section, content, 0, 0)
 
     def _enqueue(self, sender: Sender, delivery: Delivery) -> None:
         """Keep a delivery until its link has credit; a full queue loses its pre-settled ones (section 2.3)."""
@@ -113,6 +141,7 @@ class Sending:
             sender.presettled += dropped
             queue.clear()
             queue.extend(kept)
+            sender.ease()
         queue.append(delivery)
         sender.ready = False
         if sender.credit > 0 and sender.busy is None:
@@ -121,6 +150,7 @@ class Sending:
     def drain_queue(self, sender: Sender) -> None:
         """Send what waits, as far as credit and the connection allow."""
         queue = sender.queue
+        sender.ease()
         engine = sender.connection.engine
         while queue and sender.credit > 0 and sender.busy is None and not engine.blocked and not sender.closed:
             delivery = queue.popleft()
@@ -166,4 +196,5 @@ class Sending:
         for turn in sender.queue:
             if isinstance(turn.origin, StreamTurn) and turn.origin.transit is transit:
                 sender.queue.remove(turn)
+                sender.ease()
                 return

@@ -104,6 +104,8 @@ class Settlement:
             sender = delivery.sender
             del sender.connection.outgoing[pn]
             sender.unsettled -= 1
+            if sender.rank:
+                sender.ease()
             sender.accepted += 1
             sender.settled_count += 1
             if delivery.hop is not None:
@@ -165,6 +167,7 @@ class Settlement:
         sender = delivery.sender
         sender.connection.outgoing.pop(pn, None)
         sender.unsettled -= 1
+        sender.ease()
         count_outcome(sender, state)
         delivery.pn_out = None
         if delivery.hop is not None:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, final
 
 from vanrouter.routing.messages import MAX_WEIGHT
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from vanrouter.core.even import Schedule
     from vanrouter.core.links import Receiver, Sender
     from vanrouter.core.stream import Producer, Sink, StreamHead
+    from vanrouter.core.turns import LeastLoaded
     from vanrouter.engine.annotations import Annotations
 
 
@@ -38,6 +39,7 @@ NO_WEIGHTS: dict[str, int] = {}
 """Of the addresses that have none, which is nearly all."""
 
 
+@final
 class Node:
     """Another router, as far as forwarding is concerned."""
 
@@ -114,6 +116,7 @@ class Address:
         "permanent",
         "priority",
         "producers",
+        "ranking",
         "remote_meshes",
         "remote_weights",
         "remotes",
@@ -122,8 +125,11 @@ class Address:
         "services",
         "sole",
         "sole_node",
+        "special_count",
+        "takes_turns",
         "tracked",
         "treatment",
+        "turn",
         "watches",
         "weight",
     )
@@ -153,10 +159,18 @@ class Address:
         self.producers: dict[Receiver, None] = {}
         self.watches: list[Watch] = []
         self.rotation = 0
+        self.turn = 0
+        """Place of the next consumer or service (closest)."""
         self.generation = 0
         """Changes with each change of the destinations; what caches a choice compares it."""
         self.sole: Sender | None = None
         """The only destination, where it is a consumer's link for which no rule has to be asked."""
+        self.takes_turns = False
+        """One of several consumers here is chosen, and no rule has to be asked for any of them."""
+        self.special_count = 0
+        """Consumers for which rules have to be asked."""
+        self.ranking: LeastLoaded | None = None
+        """Consumers by their load, once a choice was made (balanced)."""
         self.sole_node: Node | None = None
         """The one destination, when there is exactly one and it is another router."""
         self.deliveries_ingress = 0
@@ -341,12 +355,15 @@ class AddressTable:
             if len(address.consumers) == 1 and not address.services and not address.remotes
             else None
         )
-        if only is not None:
-            connection = only.connection
-            is_special = connection.has_echo_rules or connection.message_log is not None
-            if is_special or address.treatment == Treatment.UNAVAILABLE:
-                only = None
+        if only is not None and (only.is_special or address.treatment == Treatment.UNAVAILABLE):
+            only = None
         address.sole = only
+        address.takes_turns = (
+            len(address.consumers) > 1
+            and not address.services
+            and not address.special_count
+            and (address.treatment == Treatment.CLOSEST or address.treatment == Treatment.BALANCED)
+        )
         is_one_remote = len(address.remotes) == 1 and not address.consumers and not address.services
         address.sole_node = next(iter(address.remotes.values())) if is_one_remote else None
         is_local = address.has_local_destination
@@ -369,6 +386,9 @@ class AddressTable:
         """A link here consumes the address."""
         before = address.is_reachable, address.has_local_destination
         address.consumers.append(sender)
+        address.special_count += sender.is_special
+        if address.ranking is not None:
+            address.ranking.add(sender)
         self.changed(address, *before)
 
     def remove_consumer(self, address: Address, sender: Sender) -> None:
@@ -376,6 +396,9 @@ class AddressTable:
         if sender in address.consumers:
             before = address.is_reachable, address.has_local_destination
             address.consumers.remove(sender)
+            address.special_count -= sender.is_special
+            if address.ranking is not None:
+                address.ranking.remove(sender)
             self.changed(address, *before)
         self.drop_if_unused(address)
 

@@ -412,10 +412,12 @@ class Transit(Incoming):
         if pn is not None:
             self.sender.connection.outgoing.pop(pn, None)
             self.sender.unsettled -= 1
+            self.sender.ease()
             if state is not None:
                 count_outcome(self.sender, state)
         if self._moved_from is not None:
             self._moved_from.moved_streams -= 1
+            self._moved_from.ease()
             self._moved_from = None
         if self._hop is not None and self._address is not None:
             self._hop.release(self._address)

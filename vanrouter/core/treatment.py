@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from vanrouter.core.even import Turn, schedule_of
 from vanrouter.core.links import Sender
 from vanrouter.core.table import Address, LocalService, Node, Treatment
+from vanrouter.core.turns import FULL, LeastLoaded
 from vanrouter.engine.annotations import Annotations
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ def choose(
     came_from: Connection | None,
     may_pass: MayPass,
     tried: Collection[object] = (),
+    more: int = 1,
 ) -> Destination | None:
     """Return where a delivery of an anycast address goes, or None when there is nowhere.
 
@@ -69,12 +71,13 @@ def choose(
         came_from: connection it came in on; None when it began here.
         may_pass: may a message of that ingress be forwarded towards that router.
         tried: destinations and neighbour connections that have released this delivery already.
+        more: 1; 0 for a pre-settled one, which is nothing to wait for.
     """
     if address.treatment == Treatment.CLOSEST:
         return _closest(address, annotations, came_from, may_pass, tried)
     if address.treatment == Treatment.EVEN:
         return _even(address, annotations, came_from, may_pass, tried)
-    return _balanced(address, annotations, came_from, may_pass, tried)
+    return _balanced(address, annotations, came_from, may_pass, tried, more)
 
 
 def usable_nodes(
@@ -101,13 +104,14 @@ def _closest(
     group: Any  # a list of either kind
     candidate: Sender | LocalService
     for group in (address.services, address.consumers):
-        for index, candidate in enumerate(group):
+        count = len(group)
+        for place in range(address.turn, address.turn + count):
+            candidate = group[place % count]
             if candidate in tried or (
                 isinstance(candidate, Sender) and is_echo(candidate, came_from, annotations.mesh)
             ):
                 continue
-            if len(group) > 1:
-                group.append(group.pop(index))
+            address.turn = place % count + 1
             return candidate
     nodes = usable_nodes(address, annotations, may_pass, tried)
     if not nodes:
@@ -124,31 +128,24 @@ def _balanced(
     came_from: Connection | None,
     may_pass: MayPass,
     tried: Collection[object],
+    more: int,
 ) -> Destination | None:
-    best: Destination | None = None
-    best_rank = (2, 0)
-    consumers = address.consumers
-    # The rules about echoes concern edges only; nothing is asked of the consumers of a router that has none.
-    has_rules = bool(tried) or annotations.mesh is not None or (came_from is not None and came_from.is_edge)
-    least = best_full = MANY
-    full: Sender | None = None
-    for index, sender in enumerate(consumers):
-        if sender.excluded or (has_rules and (sender in tried or is_echo(sender, came_from, annotations.mesh))):
-            continue
-        value = len(sender.queue) + sender.unsettled + sender.moved_streams
-        if value < least:
-            if value == 0:
-                if len(consumers) > 1:
-                    consumers.append(consumers.pop(index))
-                return sender
-            if value < sender.capacity:
-                best, least = sender, value
-            elif value < best_full:
-                full, best_full = sender, value
-    if best is not None:
-        best_rank = (0, least)
-    elif full is not None:
-        best, best_rank = full, (1, best_full)
+    local: Sender | None = None
+    least = MANY
+    if address.consumers:
+        ranking = ranking_of(address)
+        # The rules about echoes concern edges only; nothing is asked of the consumers of a router that has none.
+        if tried or annotations.mesh is not None or (came_from is not None and came_from.is_edge):
+            local = ranking.first_of(
+                lambda sender: sender not in tried and not is_echo(sender, came_from, annotations.mesh), more
+            )
+        else:
+            local = ranking.first(more)
+        if local is not None:
+            least = ranking.load
+            if least == 0:
+                return local
+    best: Destination | None = local
     services = address.services
     for index, service in enumerate(services):
         if service in tried:
@@ -158,17 +155,44 @@ def _balanced(
             if len(services) > 1:
                 services.append(services.pop(index))
             return service
-        rank = (0 if service.capacity > value else 1, value)
-        if rank < best_rank:
-            best, best_rank = service, rank
+        load = value if service.capacity > value else value + FULL
+        if load < least:
+            best, least = service, load
     if address.remotes:
         for node in usable_nodes(address, annotations, may_pass, tried):
             assert node.connection is not None
             value = node.connection.outstanding.get(address, 0)
-            rank = (0 if value < HOP_CAPACITY else 1, value + node.cost)
-            if rank < best_rank:
-                best, best_rank = node, rank
+            load = value + node.cost if value < HOP_CAPACITY else value + node.cost + FULL
+            if load < least:
+                best, least = node, load
+    if local is not None and best is not local:
+        local.ease()
     return best
+
+
+def ranking_of(address: Address) -> LeastLoaded:
+    """Return the order of the consumers of an address by their load."""
+    ranking = address.ranking
+    if ranking is None:
+        ranking = address.ranking = LeastLoaded(address.consumers)
+    return ranking
+
+
+def next_consumer(address: Address, more: int) -> Sender | None:
+    """Return whose turn it is among the consumers of an address that `takes_turns`; `more`: as for `choose`.
+
+    None: the choice has to be made with all rules, because another router may be better.
+    """
+    if address.treatment == Treatment.CLOSEST:
+        turn = address.turn if address.turn < len(address.consumers) else 0
+        address.turn = turn + 1
+        return address.consumers[turn]
+    ranking = address.ranking or ranking_of(address)
+    sender = ranking.first(more)
+    if ranking.load and address.remotes and sender is not None:
+        sender.ease()
+        return None
+    return sender
 
 
 def _even(

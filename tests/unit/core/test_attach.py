@@ -199,5 +199,5 @@ def test_flags_of_a_sender(world: World) -> None:
         (("qd.resend-released",), 2),
         (("qd.streaming-deliveries", "qd.resend-released"), 3),
     ):
-        assert client.sender("a", capabilities=capabilities).here.flags == flags
-        assert client.sender(None, capabilities=capabilities).here.flags == flags
+        assert client.sender("a", capabilities=capabilities).here.annotations.flags == flags
+        assert client.sender(None, capabilities=capabilities).here.annotations.flags == flags

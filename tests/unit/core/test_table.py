@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -26,7 +25,7 @@ class Consumer:
     """A link, as far as the table looks at it."""
 
     def __init__(self, echo: bool) -> None:
-        self.connection = SimpleNamespace(has_echo_rules=echo, message_log=None)
+        self.is_special = echo
 
 
 def consumer(*, echo: bool = False) -> Any:
