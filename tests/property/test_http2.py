@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from tests.unit.adaptors.http2_peers import BLOCK, Asker, Exchange, Pair, RawClient, carry, frame
 from vanrouter.adaptors import http2_frames as wire
 from vanrouter.adaptors.http2_fields import parse_request, request_fields
-from vanrouter.adaptors.http2_hpack import BlockReader, BlockWriter, Field
+from vanrouter.adaptors.http2_hpack import BlockReader, BlockWriter, Field, SharedBlocks
 from vanrouter.adaptors.http_exchange import Failure, HeadLimits, RequestHead, ResponseHead
 from vanrouter.errors import PeerError
 
@@ -26,7 +26,7 @@ headers = st.lists(st.tuples(names, values), max_size=12)
 
 @given(st.lists(headers, min_size=1, max_size=12))
 def test_blocks_survive_any_history(blocks: list[list[Field]]) -> None:
-    writer, reader = BlockWriter(), BlockReader(list[Field], 1 << 20)
+    writer, reader = BlockWriter(), BlockReader(SharedBlocks(list[Field]), 1 << 20)
     for fields in blocks + blocks:
         assert reader.read(writer.write(fields)) == fields
 
@@ -34,7 +34,7 @@ def test_blocks_survive_any_history(blocks: list[list[Field]]) -> None:
 @given(st.binary(max_size=200))
 def test_any_octets_are_a_block_or_an_error(block: bytes) -> None:
     with contextlib.suppress(PeerError):
-        BlockReader(lambda fields: parse_request(fields, b"http"), 65536).read(block)
+        BlockReader(SharedBlocks(lambda fields: parse_request(fields, b"http")), 65536).read(block)
 
 
 @given(headers, st.sampled_from([b"GET", b"POST", b"x-METHOD"]), st.none() | st.just(b"svc:8080"))

@@ -23,7 +23,7 @@ from vanrouter.adaptors.http2_fields import (
 )
 from vanrouter.adaptors.http2_flow import Stream
 from vanrouter.adaptors.http2_frames import ErrorCode, GoAwayError, ResetError
-from vanrouter.adaptors.http2_hpack import Field
+from vanrouter.adaptors.http2_hpack import Field, SharedBlocks
 from vanrouter.adaptors.http_exchange import (
     HTTP_2,
     ClientOwner,
@@ -50,6 +50,18 @@ def parse_block(limits: HeadLimits, fields: list[Field]) -> ResponseHead | Trail
     if fields and fields[0][0][:1] == b":":
         return parse_response(fields)
     return parse_trailers(fields)
+
+
+_blocks: dict[tuple[int, int], SharedBlocks[ResponseHead | Trailers]] = {}
+
+
+def blocks_for(limits: HeadLimits) -> SharedBlocks[ResponseHead | Trailers]:
+    """Return the memory that all connections with these limits share."""
+    key = limits.max_bytes, limits.max_fields
+    found = _blocks.get(key)
+    if found is None:
+        found = _blocks[key] = SharedBlocks(partial(parse_block, limits))
+    return found
 
 
 class ClientStream(Stream):
@@ -214,7 +226,7 @@ class Http2Client(Connection):
     def __init__(
         self, transport: Transport, owner: ClientOwner, limits: HeadLimits, *, is_single: bool = False
     ) -> None:
-        super().__init__(transport, limits, partial(parse_block, limits), is_single=is_single)
+        super().__init__(transport, limits, blocks_for(limits), is_single=is_single)
         self.owner = owner
         self.room = 1 if is_single else self.peer_streams
         """Exchanges that may begin now."""

@@ -18,12 +18,20 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from hyperframe.frame import GoAwayFrame, RstStreamFrame, SettingsFrame
+from hyperframe.frame import GoAwayFrame, RstStreamFrame
 
 from vanrouter.adaptors import http2_frames as wire
 from vanrouter.adaptors.http2_flow import FIRST_WINDOW_BYTES, Stream
 from vanrouter.adaptors.http2_frames import ErrorCode, GoAwayError, ResetError
-from vanrouter.adaptors.http2_hpack import BlockReader, BlockWriter, Field
+from vanrouter.adaptors.http2_hpack import (
+    STATELESS,
+    TABLE_BYTES,
+    BlockReader,
+    BlockWriter,
+    Field,
+    SharedBlocks,
+    StatelessWriter,
+)
 from vanrouter.adaptors.http_exchange import Failure, HeadLimits, Transport
 
 MAX_STREAMS = 100
@@ -87,15 +95,13 @@ class Connection:
     Args:
         transport: carries the octets.
         limits: of heads and trailers.
-        parse: what the header blocks of this side mean.
+        blocks: what the header blocks of this side mean.
         is_single: the transport carries one exchange, which ends it.
     """
 
     is_client = False
 
-    def __init__(
-        self, transport: Transport, limits: HeadLimits, parse: Callable[[list[Field]], Any], *, is_single: bool
-    ) -> None:
+    def __init__(self, transport: Transport, limits: HeadLimits, blocks: SharedBlocks[Any], *, is_single: bool) -> None:
         self.transport = transport
         self.limits = limits
         self.is_single = is_single
@@ -106,7 +112,7 @@ class Connection:
         self.patience = Patience()
         # In.
         self._reader: BlockReader[Any] = BlockReader(
-            parse, limits.max_bytes + 32 * limits.max_fields + BLOCK_SLACK_BYTES
+            blocks, limits.max_bytes + 32 * limits.max_fields + BLOCK_SLACK_BYTES
         )
         self._partial = bytearray()
         """The beginning of a frame that has not come whole."""
@@ -120,7 +126,7 @@ class Connection:
         self.extra_bytes = 0
         """Window that streams have earned beyond their first."""
         # Out.
-        self._writer = BlockWriter()
+        self._writer: BlockWriter | StatelessWriter = STATELESS if is_single else BlockWriter()
         self._gathered: bytearray | None = None
         self._preamble = self.first_octets()
         """What stands in front of all else, until it has been said."""
@@ -323,13 +329,12 @@ class Connection:
         stream.take_reset(frame.error_code)
 
     def _on_settings(self, flags: int, stream_id: int, payload: memoryview) -> None:
-        frame = wire.parse_frame(wire.SETTINGS, flags, stream_id, payload)
-        assert isinstance(frame, SettingsFrame)
+        settings = wire.parse_settings(flags, stream_id, payload)
         self.patience.spend(FRAME_COST)
         if flags & wire.ACK:
             return
         self._has_peer_settings = True
-        for key, value in frame.settings.items():
+        for key, value in settings:
             self._on_setting(key, value)
         if self._preamble:
             self._preamble += wire.SETTINGS_ACK
@@ -354,6 +359,8 @@ class Connection:
                 raise GoAwayError(ErrorCode.PROTOCOL_ERROR, "a frame size that is not allowed")
             self.peer_frame_bytes = min(value, 65_536)
         elif key == wire.HEADER_TABLE_SIZE:
+            if value < TABLE_BYTES and self._writer is STATELESS:
+                self._writer = BlockWriter()
             self._writer.limit_table(value)
         elif key == wire.MAX_CONCURRENT_STREAMS:
             self.peer_streams = min(value, 1 << 16)

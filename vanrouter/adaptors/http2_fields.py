@@ -81,12 +81,12 @@ def _split(fields: list[Field]) -> tuple[dict[bytes, bytes], list[Header], int |
     return pseudo, headers, length
 
 
-def parse_request(fields: list[Field], scheme: bytes) -> RequestHead:
+def parse_request(fields: list[Field], scheme: bytes | None) -> RequestHead:
     """Return the head of a request. Its `length` is the content length or None, whatever the frames say.
 
     Args:
         fields: as decoded.
-        scheme: of the connection that it was read from.
+        scheme: of the connection that it was read from; None: the head says which, as another router has written it.
 
     Raises:
         ResetError: it is malformed (section 8.3.1).
@@ -94,7 +94,8 @@ def parse_request(fields: list[Field], scheme: bytes) -> RequestHead:
     pseudo, headers, length = _split(fields)
     method, path = pseudo.pop(b":method", b""), pseudo.pop(b":path", None)
     authority, protocol = pseudo.pop(b":authority", None), pseudo.pop(b":protocol", None)
-    has_scheme = pseudo.pop(b":scheme", b"") != b""
+    said_scheme = pseudo.pop(b":scheme", b"")
+    has_scheme = said_scheme != b""
     if pseudo or not _is_method(method):
         raise _malformed("no method, or a pseudo header field that a request does not have")
     headers = _join_cookies(headers)
@@ -123,7 +124,7 @@ def parse_request(fields: list[Field], scheme: bytes) -> RequestHead:
         headers,
         authority=authority,
         length=length,
-        scheme=scheme,
+        scheme=scheme or (said_scheme if said_scheme in (b"http", b"https") else b"http"),
         upgrade=upgrade,
         version=HTTP_2,
     )

@@ -9,6 +9,7 @@ and h2 with its state machine 104 (hpack included in each; CPython 3.11).
 from __future__ import annotations
 
 from enum import IntEnum
+from functools import lru_cache
 from struct import Struct
 
 from hyperframe.exceptions import HyperframeError
@@ -178,7 +179,28 @@ def rst_stream(stream_id: int, code: int) -> bytes:
 
 def settings(values: dict[int, int]) -> bytes:
     """Return the frame that announces settings."""
-    return SettingsFrame(0, values).serialize()
+    return _settings(tuple(values.items()))
+
+
+@lru_cache(64)
+def _settings(items: tuple[tuple[int, int], ...]) -> bytes:
+    return SettingsFrame(0, dict(items)).serialize()
+
+
+def parse_settings(flags: int, stream_id: int, payload: memoryview) -> tuple[tuple[int, int], ...]:
+    """Return what a SETTINGS frame says. Ends of one kind all say the same: what was parsed is remembered.
+
+    Raises:
+        GoAwayError: it is broken.
+    """
+    return _parse_settings(flags, stream_id, bytes(payload))
+
+
+@lru_cache(64)
+def _parse_settings(flags: int, stream_id: int, payload: bytes) -> tuple[tuple[int, int], ...]:
+    frame = parse_frame(SETTINGS, flags, stream_id, memoryview(payload))
+    assert isinstance(frame, SettingsFrame)
+    return tuple(frame.settings.items())
 
 
 SETTINGS_ACK = SettingsFrame(0, flags=("ACK",)).serialize()

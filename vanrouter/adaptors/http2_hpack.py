@@ -7,6 +7,7 @@ the table the block is the same octets, and the meaning of these changes only wi
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -27,64 +28,128 @@ TABLE_BYTES = 4096
 REMEMBERED_BLOCKS = 64
 SEEN_FIELDS = 512
 """Bounds of the two memories of one connection."""
+SHARED_BLOCKS = 1024
+SHARED_BLOCK_BYTES = 2048
+"""Bounds of the memories that connections share."""
+STATIC_ENTRIES = 61
+"""Of the table that is always there (RFC 7541, appendix A)."""
 
 SECRETS = frozenset({b"authorization", b"proxy-authorization", b"set-cookie"})
 """Fields that no table keeps, so that nobody finds them out by their compression (RFC 7541, section 7.1)."""
 
 
-class CountingTable(HeaderTable):
-    """A table that tells that it was changed."""
+class NotedTable(HeaderTable):
+    """A table that notes what is done with it."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.changes = 0
+        self.added: list[Field] = []
+        self.has_referred = False
+        """An entry that a block had added was asked for."""
 
     def add(self, name: bytes, value: bytes) -> None:
-        self.changes += 1
+        self.added.append((name, value))
         super().add(name, value)
+
+    def get_by_index(self, index: int) -> Field:
+        if index > STATIC_ENTRIES:
+            self.has_referred = True
+        return super().get_by_index(index)
+
+
+class SharedBlocks(Generic[Parsed]):
+    """Blocks that mean the same whatever the table holds, with what they add to it: one memory for many connections.
+
+    A client that is new says everything in full, and so does one that keeps no table (nginx, and vanrouter on a stream
+    of one exchange): all their blocks are found here.
+    """
+
+    __slots__ = ("_blocks", "get", "parse")
+
+    def __init__(self, parse: Callable[[list[Field]], Parsed]) -> None:
+        self.parse = parse
+        """Turns fields into what a connection works with; must not depend on anything else."""
+        self._blocks: dict[bytes, tuple[Parsed, list[Field]]] = {}
+        self.get = self._blocks.get
+
+    def keep(self, block: bytes, parsed: Parsed, added: list[Field]) -> None:
+        """Remember a block."""
+        if len(block) <= SHARED_BLOCK_BYTES:
+            if len(self._blocks) >= SHARED_BLOCKS:
+                self._blocks.clear()
+            self._blocks[block] = parsed, added
 
 
 class BlockReader(Generic[Parsed]):
     """Decodes the header blocks of one connection.
 
     Args:
-        parse: turns the fields into what the connection works with; may raise ResetError, and must not depend on
-            anything but the fields. Its answer is remembered and so must not be changed.
+        shared: what is made of fields, and what is remembered of it for all connections of a kind. The answers are
+            used again and so must not be changed.
         max_list_bytes: fields beyond it (32 octets more for each, as RFC 7541, section 4.1 counts) end the connection.
     """
 
-    __slots__ = ("_decoder", "_memory", "_parse", "_table")
+    __slots__ = ("_added", "_decoder", "_max_list_bytes", "_memory", "_shared", "_table")
 
-    def __init__(self, parse: Callable[[list[Field]], Parsed], max_list_bytes: int) -> None:
-        self._decoder = Decoder(max_list_bytes)
-        self._table = self._decoder.header_table = CountingTable()
-        self._parse = parse
+    def __init__(self, shared: SharedBlocks[Parsed], max_list_bytes: int) -> None:
+        self._shared = shared
+        self._max_list_bytes = max_list_bytes
+        self._decoder: Decoder | None = None
+        self._table: NotedTable | None = None
         self._memory: dict[bytes, Parsed] = {}
+        self._added: deque[Field] = deque(maxlen=TABLE_BYTES // 32)
+        """What the table lacks: it is brought up to date when it is looked at. More than this many it cannot hold."""
 
     def read(self, block: bytes) -> Parsed:
         """Decode one whole block.
 
         Raises:
             GoAwayError: it cannot be decoded, or the fields are too large to go on.
+            ResetError: the parser's.
         """
         known = self._memory.get(block)
         if known is not None:
             return known
-        changes = self._table.changes
+        found = self._shared.get(block)
+        if found is not None:
+            parsed, added = found
+            if added:
+                self._added.extend(added)
+                if self._memory:
+                    self._memory.clear()
+            return parsed
+        return self._decode(block)
+
+    def _decode(self, block: bytes) -> Parsed:
+        decoder = self._decoder
+        if decoder is None:
+            decoder = self._decoder = Decoder(self._max_list_bytes)
+            self._table = decoder.header_table = NotedTable()
+        table = self._table
+        assert table is not None
+        for field in self._added:
+            table.add(*field)
+        self._added.clear()
+        table.added = []
+        table.has_referred = False
         try:
-            fields: list[Field] = list(self._decoder.decode(block, raw=True))
+            fields: list[Field] = list(decoder.decode(block, raw=True))
         except OversizedHeaderListError as error:
             raise GoAwayError(ErrorCode.ENHANCE_YOUR_CALM, "header fields beyond any limit") from error
         except HPACKError as error:
             raise GoAwayError(ErrorCode.COMPRESSION_ERROR, str(error)) from error
         is_resized = bool(block) and block[0] & 0xE0 == 0x20
-        if is_resized or changes != self._table.changes:
+        if is_resized or table.added:
             self._memory.clear()
-            return self._parse(fields)
-        parsed = self._parse(fields)
-        if len(self._memory) >= REMEMBERED_BLOCKS:
-            self._memory.clear()
-        self._memory[block] = parsed
+        parsed = self._shared.parse(fields)
+        if is_resized:
+            return parsed
+        if not table.has_referred:
+            self._shared.keep(block, parsed, table.added)
+        elif not table.added:
+            if len(self._memory) >= REMEMBERED_BLOCKS:
+                self._memory.clear()
+            self._memory[block] = parsed
         return parsed
 
 
@@ -95,14 +160,16 @@ class BlockWriter:
 
     def __init__(self) -> None:
         self._encoder = Encoder()
-        self._table = self._encoder.header_table = CountingTable()
-        self._memory: dict[tuple[Field, ...], bytes] = {}
+        self._table = self._encoder.header_table = NotedTable()
+        self._memory: dict[tuple[object, ...], bytes] = {}
         self._seen: set[Field] = set()
 
     def limit_table(self, size: int) -> None:
         """Keep to the table size that the peer allows, and never more than TABLE_BYTES."""
-        self._encoder.header_table_size = min(size, TABLE_BYTES)
-        self._memory.clear()
+        size = min(size, TABLE_BYTES)
+        if size != self._encoder.header_table_size:
+            self._encoder.header_table_size = size
+            self._memory.clear()
 
     def write(self, fields: list[Field]) -> bytes:
         """Encode fields as one block.
@@ -110,14 +177,15 @@ class BlockWriter:
         A field goes into the table when it comes for the second time: values that never come again (dates, lengths,
         identities) would throw out those that do, and with them all that is remembered here.
         """
-        key = tuple(fields)
+        key = key_of(fields)
         known = self._memory.get(key)
         if known is not None:
             return known
         is_resized = bool(self._encoder.table_size_changes)
-        changes, seen = self._table.changes, len(self._seen)
+        self._table.added = []
+        seen = len(self._seen)
         block = self._encoder.encode([self._marked(field) for field in fields], huffman=False)
-        if is_resized or changes != self._table.changes:
+        if is_resized or self._table.added:
             self._memory.clear()
             return block
         if seen != len(self._seen):  # the next time some of it goes into the table
@@ -129,7 +197,7 @@ class BlockWriter:
 
     def _marked(self, field: Field) -> HeaderTuple:
         name, value = field
-        if name in SECRETS or (isinstance(field, HeaderTuple) and not field.indexable):
+        if is_secret(field):
             return NeverIndexedHeaderTuple(name, value)
         if field in self._seen:
             return HeaderTuple(name, value)
@@ -137,3 +205,48 @@ class BlockWriter:
             self._seen.clear()
         self._seen.add((name, value))
         return NeverIndexedHeaderTuple(name, value)
+
+
+def key_of(fields: list[Field]) -> tuple[object, ...]:
+    """Return what fields are remembered by: a mark belongs to it, which makes no difference to equality."""
+    key = tuple(fields)
+    marked = [field for field in fields if type(field) is NeverIndexedHeaderTuple]
+    return (key, tuple(marked)) if marked else key
+
+
+def is_secret(field: Field) -> bool:
+    """Whether a field is kept out of all tables."""
+    return field[0] in SECRETS or (isinstance(field, HeaderTuple) and not field.indexable)
+
+
+class StatelessWriter:
+    """Encodes blocks that refer to nothing before them, for streams of one exchange: the same fields, the same octets.
+
+    What a block refers to in the table it has added itself, and entries are counted from the newest one on: so it means
+    the same behind any other block, too.
+    """
+
+    __slots__ = ("_memory",)
+
+    def __init__(self) -> None:
+        self._memory: dict[tuple[object, ...], bytes] = {}
+
+    def limit_table(self, size: int) -> None:
+        """The other end is a vanrouter, or a server that has just been connected to: not below what we begin with."""
+
+    def write(self, fields: list[Field]) -> bytes:
+        """Encode fields as one block."""
+        key = key_of(fields)
+        known = self._memory.get(key)
+        if known is not None:
+            return known
+        marked = [(NeverIndexedHeaderTuple if is_secret(field) else HeaderTuple)(*field) for field in fields]
+        block = Encoder().encode(marked, huffman=False)
+        if len(block) <= SHARED_BLOCK_BYTES:
+            if len(self._memory) >= SHARED_BLOCKS:
+                self._memory.clear()
+            self._memory[key] = block
+        return block
+
+
+STATELESS = StatelessWriter()

@@ -25,7 +25,7 @@ from vanrouter.adaptors.http2_fields import (
 )
 from vanrouter.adaptors.http2_flow import Stream
 from vanrouter.adaptors.http2_frames import ErrorCode, GoAwayError, ResetError
-from vanrouter.adaptors.http2_hpack import Field
+from vanrouter.adaptors.http2_hpack import Field, SharedBlocks
 from vanrouter.adaptors.http_exchange import (
     Failure,
     Handler,
@@ -44,7 +44,7 @@ LAST_PING = b"draining"
 """Octets of the PING between the two GOAWAY of a graceful end: what was on its way has come when it is answered."""
 
 
-def parse_block(scheme: bytes, limits: HeadLimits, fields: list[Field]) -> RequestHead | Trailers:
+def parse_block(scheme: bytes | None, limits: HeadLimits, fields: list[Field]) -> RequestHead | Trailers:
     """Return what a block from a client means: with pseudo header fields it is a request's head, without trailers.
 
     Raises:
@@ -54,6 +54,18 @@ def parse_block(scheme: bytes, limits: HeadLimits, fields: list[Field]) -> Reque
     if fields and fields[0][0][:1] == b":":
         return parse_request(fields, scheme)
     return parse_trailers(fields)
+
+
+_blocks: dict[tuple[bytes | None, int, int], SharedBlocks[RequestHead | Trailers]] = {}
+
+
+def blocks_for(scheme: bytes | None, limits: HeadLimits) -> SharedBlocks[RequestHead | Trailers]:
+    """Return the memory that all connections with this scheme and these limits share."""
+    key = scheme, limits.max_bytes, limits.max_fields
+    found = _blocks.get(key)
+    if found is None:
+        found = _blocks[key] = SharedBlocks(partial(parse_block, scheme, limits))
+    return found
 
 
 class ServerStream(Stream):
@@ -182,7 +194,7 @@ class Http2Server(Connection):
         scheme: bytes = b"http",
         is_single: bool = False,
     ) -> None:
-        super().__init__(transport, limits, partial(parse_block, scheme, limits), is_single=is_single)
+        super().__init__(transport, limits, blocks_for(None if is_single else scheme, limits), is_single=is_single)
         self.handler = handler
         self._preface_left = len(wire.PREFACE)
         self._goaway_id: int | None = None

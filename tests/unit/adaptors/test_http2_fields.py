@@ -17,6 +17,13 @@ def test_a_request() -> None:
     assert head.headers == [(b"accept", b"*/*"), (b"te", b"trailers"), (b"content-length", b"5")]
 
 
+def test_the_scheme_is_the_connections_or_the_other_routers() -> None:
+    said = [GET[0], (b":scheme", b"https"), *GET[2:]]
+    assert fields.parse_request(said, b"http").scheme == b"http"
+    assert fields.parse_request(said, None).scheme == b"https"
+    assert fields.parse_request([GET[0], (b":scheme", b"gopher"), *GET[2:]], None).scheme == b"http"
+
+
 def test_host_stands_in_for_authority() -> None:
     head = fields.parse_request([*GET[:3], (b"host", b"svc")], b"http")
     assert (head.authority, head.headers) == (b"svc", [])

@@ -1,0 +1,325 @@
+"""HTTP/2 and gRPC through two sites linked by mutual TLS, with clients and services of other hands."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import queue
+import random
+import re
+import socket
+import subprocess
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.system.conftest import StartSites
+from tests.system.harness import Section, Sites, mutual_credentials, tcp_connector
+from tests.system.http_services import grpc_server, http1_server, http2_server, octets
+from tests.system.network import eventually
+from tests.system.pki import Pki
+from tests.system.services import require, run
+from vanrouter.adaptors import http2_frames as wire
+
+VERSIONS = {"HTTP1": "--http1.1", "HTTP2": "--http2-prior-knowledge"}
+
+
+def listener(name: str, protocol: str = "HTTP2", **more: object) -> Section:
+    attributes = {"name": name, "address": name, "host": "127.0.0.1", "port": 0, "protocolVersion": protocol}
+    return ("httpListener", {**attributes, **more})
+
+
+def connector(name: str, address: str, port: int, protocol: str = "HTTP2") -> Section:
+    attributes = {"name": name, "address": address, "host": "127.0.0.1", "port": port, "protocolVersion": protocol}
+    return ("httpConnector", attributes)
+
+
+@dataclass(frozen=True)
+class Services:
+    http1: int
+    http2: int
+    grpc: tuple[int, int, int]
+
+
+@pytest.fixture(scope="module")
+def services() -> Iterator[Services]:
+    pytest.importorskip("grpc")
+    with contextlib.ExitStack() as stack:
+        yield Services(
+            stack.enter_context(http1_server()),
+            stack.enter_context(http2_server()),
+            tuple(stack.enter_context(grpc_server(f"server{number}")) for number in range(3)),  # type: ignore[arg-type]
+        )
+
+
+@pytest.fixture(scope="module")
+def sites(start_module_sites: StartSites, services: Services, pki: Pki) -> Sites:
+    a, b = mutual_credentials(pki)
+    card = pki.issue("localhost")
+    return start_module_sites(
+        credentials_a=a,
+        credentials_b=b,
+        a_sections=[
+            card.ssl_profile("port"),
+            listener("http1", "HTTP1"),
+            listener("http2"),
+            listener("secure", address="http2", sslProfile="port"),
+            listener("grpc"),
+            listener("plain"),
+            connector("grpc-here", "grpc", services.grpc[0]),
+        ],
+        b_sections=[
+            connector("to-http1", "http1", services.http1, "HTTP1"),
+            connector("to-http2", "http2", services.http2),
+            connector("grpc-1", "grpc", services.grpc[1]),
+            connector("grpc-2", "grpc", services.grpc[2]),
+            tcp_connector("plain", services.http2),
+        ],
+    )
+
+
+def curl(sites: Sites, service: str, path: str, *more: str | Path) -> subprocess.CompletedProcess[str]:
+    port = sites.a.port(service)
+    return run(require("curl"), "-sS", "--max-time", "30", *more, f"http://127.0.0.1:{port}{path}")
+
+
+def headers_of(said: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(name.lower(), value) for name, value in said["headers"]]
+
+
+@pytest.mark.parametrize("service", ["http1", "http2"])
+@pytest.mark.parametrize("client", VERSIONS)
+def test_versions_are_converted(sites: Sites, client: str, service: str) -> None:
+    done = curl(
+        sites, service, "/path?q=1", VERSIONS[client], "-i", "-H", "Cookie: x=1",
+        "-H", "X-Twice: 1", "-H", "X-Twice: 2", "-H", "Host: asked.example",
+        "-H", "Connection: X-Hop, keep-alive", "-H", "X-Hop: 1",
+    )  # fmt: skip
+    head, _, body = done.stdout.partition("\n\n")
+    assert re.match(r"HTTP/(1.1|2) 200", head)
+    answered = head.lower()
+    assert answered.count("set-cookie") == 2
+    said = json.loads(body[: body.rindex("}") + 1])
+    headers = headers_of(said)
+    assert dict(headers)[":method"] == "GET"
+    assert dict(headers)[":path"] == "/path?q=1"
+    assert "asked.example" in (dict(headers).get("host"), dict(headers).get(":authority"))
+    assert [value for name, value in headers if name == "x-twice"] == ["1", "2"]
+    assert dict(headers)["cookie"] == "x=1"
+    if client == "HTTP1":
+        assert "x-hop" not in dict(headers)
+
+
+@pytest.mark.parametrize("service", ["http1", "http2"])
+@pytest.mark.parametrize("client", VERSIONS)
+@pytest.mark.parametrize("length", ["known", "unknown"])
+def test_bodies_of_any_size(sites: Sites, tmp_path: Path, client: str, service: str, length: str) -> None:
+    content = random.Random(3).randbytes(5_000_001)
+    file = tmp_path / "up"
+    file.write_bytes(content)
+    more = ["-H", "Transfer-Encoding: chunked"] if length == "unknown" and client == "HTTP1" else []
+    done = curl(sites, service, "/up", VERSIONS[client], *more, "-H", "Expect: 100-continue", "-T", file)
+    said = json.loads(done.stdout)
+    assert (said["size"], said["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
+    down = tmp_path / "down"
+    curl(sites, service, "/bytes/9000001", VERSIONS[client], "-o", down)
+    assert down.read_bytes() == bytes(9_000_001)
+
+
+@pytest.mark.parametrize("client", VERSIONS)
+def test_answers_without_a_body(sites: Sites, client: str) -> None:
+    for status in (204, 304):
+        done = curl(sites, "http2", f"/status/{status}", VERSIONS[client], "-w", "%{http_code} %{size_download}")
+        assert done.stdout == f"{status} 0"
+    assert "200" in curl(sites, "http2", "/", VERSIONS[client], "-I").stdout.splitlines()[0]
+    assert "103" in curl(sites, "http2", "/hints", VERSIONS[client], "-i").stdout.splitlines()[0]
+
+
+def test_trailers(sites: Sites) -> None:
+    done = run(require("nghttp"), "-v", f"http://127.0.0.1:{sites.a.port('http2')}/")
+    assert re.search(r"x-trailer: behind", done.stdout)
+    done = run(
+        require("nghttp"),
+        "-v",
+        "--no-content-length",
+        "--trailer",
+        "x-sum: 5",
+        "-d",
+        __file__,
+        f"http://127.0.0.1:{sites.a.port('http1')}/",
+    )
+    assert re.search(r"x-trailer: behind", done.stdout)
+    assert "x-sum: 5" in done.stdout.lower().split('"trailers"')[1]
+
+
+def test_failures_of_single_streams(sites: Sites) -> None:
+    done = curl(sites, "http2", "/reset", "--http2-prior-knowledge", "-w", "%{http_code}", "-o", "/dev/null")
+    assert done.stdout == "502"
+    for path in ("/refuse", "/goaway"):
+        done = curl(sites, "http2", path, "--http2-prior-knowledge", "-w", "%{http_code}", "-o", "/dev/null")
+        assert done.stdout in ("502", "503")
+    assert json.loads(curl(sites, "http2", "/after", "--http2-prior-knowledge").stdout)["server"] == "server"
+
+
+@pytest.mark.parametrize(("offer", "version"), [("--http2", "2"), ("--http1.1", "1.1")])
+def test_alpn(sites: Sites, pki: Pki, offer: str, version: str) -> None:
+    url = f"https://localhost:{sites.a.port('secure')}/"
+    done = run(require("curl"), "-sS", "--max-time", "20", "--cacert", pki.ca, offer,
+               "-w", "\n%{http_version}", url)  # fmt: skip
+    body, _, spoken = done.stdout.rpartition("\n")
+    assert spoken == version
+    assert dict(json.loads(body)["headers"])[":scheme"] == "https"
+
+
+def test_a_plain_tcp_connector_serves_http2(sites: Sites) -> None:
+    for client in VERSIONS.values():
+        assert json.loads(curl(sites, "plain", "/", client).stdout)["server"] == "server"
+
+
+def test_many_streams_at_once(sites: Sites) -> None:
+    url = f"http://127.0.0.1:{sites.a.port('http2')}/"
+    done = run(require("h2load"), "-n", "2000", "-c", "4", "-m", "8", url)
+    assert "2000 succeeded, 0 failed, 0 errored, 0 timeout" in done.stdout
+    done = run(require("h2load"), "-n", "40", "-c", "1", "-m", "40", f"{url}bytes/1000000")
+    assert "40 succeeded, 0 failed" in done.stdout
+
+
+# --- gRPC -------------------------------------------------------------------------------------------------------------
+
+
+class Calls:
+    """The methods of the tests' gRPC server."""
+
+    def __init__(self, channel: Any) -> None:
+        self.unary = channel.unary_unary("/test/unary", octets, octets)
+        self.name = channel.unary_unary("/test/name", octets, octets)
+        self.down = channel.unary_stream("/test/down", octets, octets)
+        self.up = channel.stream_unary("/test/up", octets, octets)
+        self.both = channel.stream_stream("/test/both", octets, octets)
+        self.fail = channel.unary_unary("/test/fail", octets, octets)
+        self.wait = channel.unary_unary("/test/wait", octets, octets)
+        self.cancelled = channel.unary_unary("/test/cancelled", octets, octets)
+
+
+@pytest.fixture
+def calls(sites: Sites) -> Iterator[Calls]:
+    import grpc
+
+    options = [("grpc.max_receive_message_length", -1), ("grpc.use_local_subchannel_pool", 1)]
+    with grpc.insecure_channel(f"127.0.0.1:{sites.a.port('grpc')}", options) as channel:
+        yield Calls(channel)
+
+
+def test_grpc_of_all_four_kinds(calls: Calls) -> None:
+    assert calls.unary(b"hi", timeout=20) == b"hi!"
+    assert list(calls.down(b"x", timeout=20)) == [b"x%d" % number for number in range(10)]
+    assert calls.up(iter([b"a", b"b", b"c"]), timeout=20) == b"abc"
+    assert list(calls.both(iter([b"a", b"b"]), timeout=20)) == [b"a?", b"b?"]
+
+
+def test_grpc_goes_back_and_forth_and_the_server_may_speak_first(calls: Calls) -> None:
+    sent: queue.Queue[bytes | None] = queue.Queue()
+    call = calls.both(iter(sent.get, None), timeout=30)
+    assert dict(call.initial_metadata())["x-server"].startswith("server")  # before any message
+    for number in range(20):
+        sent.put(b"%d" % number)
+        assert next(call) == b"%d?" % number
+    sent.put(None)
+    assert list(call) == []
+
+
+def test_grpc_errors_and_metadata(calls: Calls) -> None:
+    import grpc
+
+    with pytest.raises(grpc.RpcError) as caught:
+        calls.fail(b"", timeout=20)
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+    assert caught.value.details() == "nothing of this name"
+    assert dict(caught.value.trailing_metadata())["x-detail-bin"] == b"\x00\xff"
+
+
+def test_grpc_of_large_messages(calls: Calls) -> None:
+    message = random.Random(4).randbytes(3_000_000)
+    assert calls.unary(message, timeout=30) == message + b"!"
+    assert calls.up(iter([message] * 3), timeout=30) == message * 3
+
+
+def test_a_call_given_up_is_given_up_at_its_server(calls: Calls) -> None:
+    import grpc
+
+    with pytest.raises(grpc.RpcError) as caught:
+        calls.wait(b"", timeout=0.3)
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    eventually(lambda: any(int(calls.cancelled(b"", timeout=20)) for _ in range(6)))
+
+
+def test_one_channel_spreads_over_services_at_both_sites(calls: Calls) -> None:
+    pending = [calls.name.future(b"", timeout=30) for _ in range(60)]
+    names = Counter(future.result() for future in pending)
+    assert len(names) == 3, names
+
+
+# --- hostile ----------------------------------------------------------------------------------------------------------
+
+BLOCK = b"\x82\x86\x84\x41\x03svc"
+
+
+def frame(kind: int, flags: int, stream_id: int, payload: bytes = b"") -> bytes:
+    return wire.frame_header(len(payload), kind, flags, stream_id) + payload
+
+
+def rapid_reset() -> Iterator[bytes]:
+    for stream_id in range(1, 20_001, 2):
+        yield frame(wire.HEADERS, 5, stream_id, BLOCK) + wire.rst_stream(stream_id, 8)
+
+
+ATTACKS = {
+    "rapid reset": rapid_reset,
+    "ping flood": lambda: iter([frame(wire.PING, 0, 0, bytes(8)) * 500] * 200),
+    "settings flood": lambda: iter([frame(wire.SETTINGS, 0, 0) * 500] * 200),
+    "continuation flood": lambda: iter(
+        [frame(wire.HEADERS, 1, 1, BLOCK), *[frame(wire.CONTINUATION, 0, 1, bytes(16000))] * 100]
+    ),
+    "header bomb": lambda: iter([frame(wire.HEADERS, 5, 1, b"\x40\x01a\x7f\xa1\x1e" + b"x" * 4000 + b"\xbe" * 12_000)]),
+    "empty frames": lambda: iter([frame(wire.HEADERS, 4, 1, BLOCK), *[frame(wire.DATA, 0, 1) * 500] * 200]),
+    "window overflow": lambda: iter([wire.window_update(0, 2**31 - 1) * 2]),
+    "garbage": lambda: iter([random.Random(5).randbytes(100_000)]),
+}
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_attacks_end_their_own_connection_and_nothing_else(sites: Sites, attack: str) -> None:
+    port = sites.a.port("http2")
+    with socket.create_connection(("127.0.0.1", port), 20) as attacker:
+        attacker.sendall(wire.PREFACE + wire.settings({}))
+        with contextlib.suppress(OSError):
+            for octets_ in ATTACKS[attack]():
+                attacker.sendall(octets_)
+        with contextlib.suppress(ConnectionError):
+            while attacker.recv(65536):
+                pass
+    assert json.loads(curl(sites, "http2", "/", "--http2-prior-knowledge").stdout)["server"] == "server"
+
+
+def test_a_client_that_never_reads_is_bounded(sites: Sites) -> None:
+    """Its windows are open wide; its socket is not read: the router holds no more than its own bound."""
+    port = sites.a.port("http2")
+    before = sites.a.memory_kb()
+    with contextlib.ExitStack() as stack:
+        for _ in range(4):
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", port), 20))
+            wide = wire.settings({wire.INITIAL_WINDOW_SIZE: 2**31 - 1})
+            path = b"\x04\x10/bytes/100000000"
+            block = b"\x82\x86" + path + b"\x41\x03svc"
+            client.sendall(
+                wire.PREFACE + wire.settings({}) + wide + wire.window_update(0, 2**30)
+                + b"".join(frame(wire.HEADERS, 5, stream_id, block) for stream_id in range(1, 9, 2))
+            )  # fmt: skip
+        threading.Event().wait(2.0)
+        assert sites.a.memory_kb() - before < 150 * 1024
