@@ -12,7 +12,7 @@ from vanrouter.mgmt.entity_types import SCHEMA
 
 OPERATIONS = (
     "QUERY", "READ", "CREATE", "UPDATE", "DELETE", "GET-TYPES", "GET-ATTRIBUTES", "GET-OPERATIONS", "GET-ANNOTATIONS",
-    "GET-MGMT-NODES", "GET-SCHEMA", "GET-JSON-SCHEMA", "GET-LOG", "PROFILE", "CALLME", "callme", "nosuch", "",
+    "GET-MGMT-NODES", "GET-SCHEMA", "GET-JSON-SCHEMA", "GET-LOG", "PROFILE", "RELOAD", "CALLME", "callme", "nosuch", "",
 )  # fmt: skip
 
 SCALARS = (
@@ -54,6 +54,9 @@ def test_any_request_has_a_reply(operation: object, properties: dict[str, object
     managed = Managed()
     before = len(list(managed.registry))
     reply = managed.ask(operation, body, **properties)
+    if reply is None:
+        assert managed.router.reloads == 1
+        return
     assert managed.agent.crashed == 0
     assert reply.status in (200, 201, 204, 400, 403, 404, 500, 501)
     assert 0 < len(reply.description) < 4000
@@ -76,6 +79,8 @@ GOOD: dict[str, dict[str, object]] = {
     "proxyProfile": {"name": "p"},
     "vhost": {"hostname": "v"},
     "dummy": {},
+    "logSink": {"outputFile": "stderr"},
+    "managementPermission": {},
 }
 WRONG: dict[Kind, list[object]] = {
     Kind.TEXT: [[], {}],

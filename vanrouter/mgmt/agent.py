@@ -20,6 +20,7 @@ from vanrouter.mgmt.attributes import quoted
 from vanrouter.mgmt.changes import created, updated
 from vanrouter.mgmt.entities import Entity, Registry
 from vanrouter.mgmt.entity_types import MANAGEMENT
+from vanrouter.mgmt.permissions import MANAGEMENT_PERMISSION, is_allowed, refusal
 from vanrouter.mgmt.query import Query, Target, Views, attributes_of, find_target
 from vanrouter.mgmt.schema import EntityType, InvalidEntityError
 from vanrouter.mgmt.types_observed import CONNECTION
@@ -55,6 +56,7 @@ class Request:
         correlation_id: copied to the reply by whoever sends it.
         reply_to: where the reply goes.
         user: who asks, for the log and for policy.
+        is_trusted: it came from a router of the network, or over loopback.
         extensions: show what vanrouter adds to the schema.
     """
 
@@ -64,6 +66,7 @@ class Request:
     correlation_id: object = None
     reply_to: str | None = None
     user: str = "anonymous"
+    is_trusted: bool = True
     extensions: bool = False
 
     @classmethod
@@ -75,6 +78,7 @@ class Request:
         correlation_id: object = None,
         reply_to: str | None = None,
         user: str = "anonymous",
+        is_trusted: bool = True,
     ) -> Request:
         """Return the request that application properties and body make."""
         return cls(
@@ -84,6 +88,7 @@ class Request:
             correlation_id=correlation_id,
             reply_to=reply_to,
             user=user,
+            is_trusted=is_trusted,
             extensions=properties.get("extensions") is True,
         )
 
@@ -211,6 +216,7 @@ class Agent:
             return 200, self._query(request)
         wanted = self._type_of(request, "type")
         if self._is_for_node(request, wanted):
+            self._permit(request, operation, MANAGEMENT)
             if operation == "RELOAD":
                 self._reload(request, later)
                 return None
@@ -222,7 +228,21 @@ class Agent:
             self._allow(request, operation, wanted)
         target = self._target(request, operation, wanted)
         self._allow(request, operation, target.type)
+        self._permit(request, operation, target.type)
         return self._entity_operations[operation](request, target)
+
+    def _may(self, request: Request, operation: str, entity_type: EntityType) -> bool:
+        return is_allowed(
+            self._registry.of(MANAGEMENT_PERMISSION.short),
+            user=request.user,
+            is_trusted=request.is_trusted,
+            operation=operation,
+            entity_type=entity_type,
+        )
+
+    def _permit(self, request: Request, operation: str, entity_type: EntityType) -> None:
+        if not self._may(request, operation, entity_type):
+            raise refusal(request.user, operation, entity_type)
 
     def _is_for_node(self, request: Request, wanted: EntityType | None) -> bool:
         if wanted is not None and not self._schema.is_a(MANAGEMENT, wanted):
@@ -269,12 +289,15 @@ class Agent:
         if wanted is None:
             named = self._type_of(request, "type")
             wanted = None if named is None or self._schema.is_a(MANAGEMENT, named) else named
+        if wanted is not None:
+            self._permit(request, "QUERY", wanted)
         query = Query(
             registry=self._registry,
             views=self._views,
             wanted=wanted,
             asked=request.map_body().get("attributeNames"),
             extensions=request.extensions,
+            may_show=lambda entity_type: self._may(request, "QUERY", entity_type),
         )
         columns, rows = query.page(_whole(request, "offset", 0), _whole(request, "count", 0))
         return {"attributeNames": columns, "results": rows}
@@ -353,6 +376,7 @@ class Agent:
         if named is not None and named is not entity_type:
             raise ManagementError(400, f"Conflicting values for 'type': {named.full} and {entity_type.full}")
         self._allow(request, "CREATE", entity_type)
+        self._permit(request, "CREATE", entity_type)
         attributes = created(entity_type, body, request.text("name"))
         rules.check(entity_type, attributes, self._registry)
         entity = self._registry.add(entity_type, attributes, frozenset(body))

@@ -23,9 +23,9 @@ MAX_FILE_BYTES = 64 * 1024 * 1024
 """A configuration larger than this is a mistake in the file name."""
 
 START_ORDER = (
-    "log", "logSink", "router", "network", "policy", "sslProfile", "address", "autoLink", "vhost", "site",
-    "proxyProfile", "connector", "listener", "tcpListener", "tcpConnector", "listenerAddress", "httpListener",
-    "httpConnector",
+    "log", "logSink", "router", "network", "policy", "managementPermission", "sslProfile", "address", "autoLink",
+    "vhost", "site", "proxyProfile", "connector", "listener", "tcpListener", "tcpConnector", "listenerAddress",
+    "httpListener", "httpConnector",
 )  # fmt: skip
 """The order in which entities are brought up."""
 

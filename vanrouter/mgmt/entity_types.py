@@ -10,6 +10,7 @@ from vanrouter.mgmt import types_policy as policy
 from vanrouter.mgmt import types_router as router
 from vanrouter.mgmt import types_services as services
 from vanrouter.mgmt.attributes import flag, measured, text, whole, word
+from vanrouter.mgmt.permissions import MANAGEMENT_PERMISSION
 from vanrouter.mgmt.schema import EntityType, Schema
 
 DEFAULT_LOG_MODULE = "DEFAULT"
@@ -158,6 +159,7 @@ SCHEMA = Schema(
         policy.VHOST_STATS,
         DUMMY,
         LOG_SINK,
+        MANAGEMENT_PERMISSION,
         services.HTTP_LISTENER,
         services.HTTP_CONNECTOR,
         services.HTTP_REQUEST_INFO,

@@ -6,7 +6,7 @@ list costs a page.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Protocol
@@ -160,17 +160,27 @@ class Query:
         wanted: the type asked for, possibly a base type; None = all.
         asked: the attributeNames of the request, as received.
         extensions: list what vanrouter adds.
+        may_show: whether the rows of a type may be shown; asked where no single type was.
 
     Raises:
         ManagementError: unknown or malformed attribute names.
     """
 
     def __init__(
-        self, *, registry: Registry, views: Views, wanted: EntityType | None, asked: object, extensions: bool
+        self,
+        *,
+        registry: Registry,
+        views: Views,
+        wanted: EntityType | None,
+        asked: object,
+        extensions: bool,
+        may_show: Callable[[EntityType], bool] = lambda entity_type: True,
     ) -> None:
         self._registry = registry
         self._views = views
         self._types = _concrete(registry, wanted, extensions=extensions)
+        if len(self._types) > 1:
+            self._types = [entity_type for entity_type in self._types if may_show(entity_type)]
         names = _column_names(asked)
         self._check(names, wanted)
         self.columns = names or _all_columns(

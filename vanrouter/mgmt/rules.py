@@ -9,9 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
+from vanrouter.mgmt.attributes import quoted, suggestion
 from vanrouter.mgmt.entities import Entity, Registry
 from vanrouter.mgmt.entity_types import modules_of
 from vanrouter.mgmt.levels import parse_levels
+from vanrouter.mgmt.permissions import ALL, OPERATIONS, READING_PREFIX, entries
 from vanrouter.mgmt.schema import EntityType, InvalidEntityError
 
 MAX_COST = 2**31 - 1
@@ -246,6 +248,17 @@ def _log_sink(entity_type: EntityType, attributes: Attributes, registry: Registr
         raise configuration_error(entity_type, "modules", str(error)) from None
 
 
+def _permission(entity_type: EntityType, attributes: Attributes, registry: Registry) -> None:
+    for operation in entries(str(attributes.get("operations", "")).upper()):
+        if operation not in OPERATIONS and not operation.startswith(READING_PREFIX):
+            known = ", ".join(sorted(OPERATIONS))
+            raise configuration_error(entity_type, "operations", f"{operation[:40]!r} is none of {known} and GET-...")
+    for name in entries(str(attributes.get("entityTypes", ""))) - {ALL}:
+        if registry.schema.find(name) is None:
+            hint = suggestion(name, tuple(registry.schema.types))
+            raise configuration_error(entity_type, "entityTypes", f"No such entity type {quoted(name)}{hint}")
+
+
 def _vhost(entity_type: EntityType, attributes: Attributes, _: Registry) -> None:
     for name in ("maxConnections", "maxConnectionsPerUser", "maxConnectionsPerHost"):
         limit = _number(attributes, name)
@@ -291,6 +304,7 @@ _RULES: dict[str, tuple[_Rule, ...]] = {
     "autoLink": (_auto_link,),
     "log": (_log,),
     "logSink": (_log_sink,),
+    "managementPermission": (_permission,),
     "vhost": (_vhost,),
 }
 

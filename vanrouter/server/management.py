@@ -5,15 +5,19 @@ Layer: 5. Source: management.md, sections 1 and 2.
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 from typing import TYPE_CHECKING, Any
 
+from vanrouter.core.connection import Connection
 from vanrouter.core.links import Receiver
+from vanrouter.core.peer import Role
 from vanrouter.engine.annotations import Annotations
 from vanrouter.engine.messages import Message, decode_message, encode_message
 from vanrouter.engine.sections import Int
 from vanrouter.errors import PeerError
 from vanrouter.mgmt.agent import Reply, Request
+from vanrouter.server.policy import host_of
 
 if TYPE_CHECKING:
     from vanrouter.server.site import Site
@@ -51,6 +55,7 @@ class ManagementNode:
             correlation_id=message.correlation_id,
             reply_to=message.reply_to,
             user="anonymous" if security is None else security.user or "anonymous",
+            is_trusted=receiver is None or is_trusted(receiver.connection),
         )
         self._site.requester = None if receiver is None else receiver.connection
         reply = self._site.agent.handle(request, later=lambda made: self._reply(message, made))
@@ -72,3 +77,20 @@ class ManagementNode:
         )
         if not self._site.router.send_message(message.reply_to, octets):
             self.undeliverable += 1
+
+
+def is_trusted(connection: Connection) -> bool:
+    """Tell whether a peer may do everything where nothing else is said: a router, or a client of this machine."""
+    if connection.role.is_router:
+        return connection.role is not Role.INTER_NETWORK
+    if connection.is_outbound:
+        return False
+    # What comes from a loopback address came over loopback: the kernel drops everything else.
+    return _is_loopback(connection.host) or _is_loopback(host_of(connection.host))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

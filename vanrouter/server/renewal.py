@@ -55,6 +55,9 @@ RUNNING = frozenset(
 )
 """Attributes of `router` that a reload changes; the others are the router itself and need a restart."""
 
+IN_PLACE = frozenset({"logSink", "managementPermission", "network", "vhost", "sslProfile", "proxyProfile"})
+"""Types that `update` changes whole."""
+
 FIXED = {"network": frozenset({"tenantId"})}
 
 
@@ -105,7 +108,7 @@ class Renewal:
                 self._change_cost(entity)
             if set(changes) != {"cost"}:
                 self._site.objects[entity].renewed(self._site.settings.amqp(entity))()
-        elif kind in ("logSink", "network", "vhost", "sslProfile", "proxyProfile") or set(changes) == {"observer"}:
+        elif kind in IN_PLACE or set(changes) == {"observer"}:
             self.update(entity, changes)
         else:
             self._reopen(entity)

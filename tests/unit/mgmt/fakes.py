@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import count
 
 from vanrouter.errors import VanrouterError
@@ -47,6 +47,7 @@ class FakeRouter:
 
     def __init__(self) -> None:
         self.done: list[tuple[object, ...]] = []
+        self.reloads = 0
         self.refusal: Exception | None = None
         self.observed: dict[str, list[dict[str, object]]] = {
             "connection": [dict(row) for row in CONNECTIONS],
@@ -84,6 +85,10 @@ class FakeRouter:
 
     def delete(self, entity: Entity) -> None:
         self._note("delete", entity.identity)
+
+    def reload(self, done: Callable[[Mapping[str, list[str]] | VanrouterError], object]) -> None:
+        self.reloads += 1
+        done(VanrouterError("no file") if self.refusal is None else VanrouterError(str(self.refusal)))
 
     def update_connection(self, identity: str, changes: Mapping[str, object]) -> None:
         self._note("update_connection", identity, dict(changes))

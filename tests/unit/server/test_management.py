@@ -8,9 +8,10 @@ import pytest
 
 from tests.unit.core.engines import ACCEPTED, RELEASED
 from tests.unit.server.sites import Bench, Manager
+from vanrouter.core.peer import Role
 from vanrouter.engine.messages import Message, decode_message, encode_message
 from vanrouter.errors import ManagementError
-from vanrouter.server.management import ADDRESSES
+from vanrouter.server.management import ADDRESSES, is_trusted
 
 PREFIX = "io.skupper.router."
 
@@ -194,3 +195,46 @@ def test_a_crash_of_the_agent_is_an_answer(bench: Bench, monkeypatch: pytest.Mon
     assert status(bench.manager, "GET-MGMT-NODES", name="self") == (500, "Internal error: ZeroDivisionError")
     assert bench.site.agent.crashed == 1
     assert not bench.manager.client.is_lost
+
+
+# Who may do what.
+
+
+@pytest.mark.parametrize("host", ["10.0.0.9:5", "192.168.1.1", "[fe80::1]:7", "nonsense"])
+def test_clients_from_elsewhere_may_only_read(bench: Bench, host: str) -> None:
+    client = bench.connect(container="far")
+    client.there.host = host
+    far = Manager(client)
+    with pytest.raises(ManagementError, match="User 'anonymous' may not CREATE listener") as raised:
+        far.call("CREATE", {"host": "127.0.0.1", "port": "0"}, type="listener", name="x")
+    assert raised.value.status == 403
+    assert far.query("listener")
+    bench.manager.call("CREATE", {"users": "anonymous", "entityTypes": "dummy"}, type="managementPermission", name="p")
+    assert far.call("CREATE", {}, type="dummy")
+    with pytest.raises(ManagementError, match="may not RELOAD"):
+        far.call("RELOAD", {}, name="self")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:5", "127.9.9.9", "::1:77"])
+def test_clients_of_this_machine_may_change(bench: Bench, host: str) -> None:
+    client = bench.connect(container="near")
+    client.there.host = host
+    assert Manager(client).call("CREATE", {}, type="dummy")
+
+
+@pytest.mark.parametrize(
+    ("role", "is_outbound", "trusted"),
+    [
+        (Role.INTER_ROUTER, False, True),
+        (Role.INTER_ROUTER_DATA, True, True),
+        (Role.EDGE, False, True),
+        (Role.INTER_NETWORK, True, False),
+        (Role.ROUTE_CONTAINER, True, False),
+        (Role.NORMAL, False, True),
+    ],
+)
+def test_who_is_trusted(bench: Bench, role: Role, is_outbound: bool, trusted: bool) -> None:
+    there = bench.connect().there
+    there.role, there.is_outbound = role, is_outbound
+    assert is_trusted(there) is trusted
+    there.role, there.is_outbound = Role.NORMAL, False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -323,6 +324,23 @@ def test_what_refuses_to_go_is_not_forgotten(bench: Bench) -> None:
     with pytest.raises(ConfigError, match="still has addresses"):
         bench.site.delete(several)
     assert bench.live("several") is bench.site.objects[several]
+
+
+def test_a_log_sink(bench: Bench, tmp_path: Path) -> None:
+    file = tmp_path / "agent.json"
+    attributes = {"outputFile": str(file), "modules": "AGENT", "enable": "error+", "format": "json"}
+    bench.manager.call("CREATE", attributes, type="logSink", name="audit")
+    with pytest.raises(ManagementError, match="'X' is not a log module") as raised:
+        bench.manager.call("UPDATE", {"modules": "x"}, type="logSink", name="audit")
+    assert raised.value.status == 500
+    bench.logs.drain()
+    (line,) = file.read_text().splitlines()
+    assert json.loads(line)["text"].startswith("Error performing UPDATE")
+    row = bench.manager.call("READ", type="logSink", name="audit", extensions=True)
+    assert (row["linesWritten"], row["linesDropped"]) == (1, 0)
+    bench.manager.call("UPDATE", {"enable": "none"}, type="logSink", name="audit")
+    bench.manager.call("DELETE", type="logSink", name="audit")
+    assert bench.logs.sink_counts("logSink/audit") == {}
 
 
 # Small things.
