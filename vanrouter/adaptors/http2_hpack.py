@@ -89,16 +89,24 @@ class BlockReader(Generic[Parsed]):
         max_list_bytes: fields beyond it (32 octets more for each, as RFC 7541, section 4.1 counts) end the connection.
     """
 
-    __slots__ = ("_added", "_decoder", "_max_list_bytes", "_memory", "_shared", "_table")
+    __slots__ = ("_added", "_decoder", "_max_list_bytes", "_memory", "_shared", "_table", "_table_bytes")
 
     def __init__(self, shared: SharedBlocks[Parsed], max_list_bytes: int) -> None:
         self._shared = shared
         self._max_list_bytes = max_list_bytes
+        self._table_bytes = TABLE_BYTES
         self._decoder: Decoder | None = None
         self._table: NotedTable | None = None
         self._memory: dict[bytes, Parsed] = {}
         self._added: deque[Field] = deque(maxlen=TABLE_BYTES // 32)
         """What the table lacks: it is brought up to date when it is looked at. More than this many it cannot hold."""
+
+    def allow_table(self, size: int) -> None:
+        """The peer may use a table of so many octets, where it says so itself: 4096 unless it was told another size."""
+        self._table_bytes = size
+        self._added = deque(self._added, max(size, TABLE_BYTES) // 32)
+        if self._decoder is not None:
+            self._decoder.max_allowed_table_size = size
 
     def read(self, block: bytes) -> Parsed:
         """Decode one whole block.
@@ -124,6 +132,7 @@ class BlockReader(Generic[Parsed]):
         decoder = self._decoder
         if decoder is None:
             decoder = self._decoder = Decoder(self._max_list_bytes)
+            decoder.max_allowed_table_size = self._table_bytes
             self._table = decoder.header_table = NotedTable()
         table = self._table
         assert table is not None

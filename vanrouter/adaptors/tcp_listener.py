@@ -14,6 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from vanrouter.adaptors.observer_tap import NONE, Observing, Receive, Send, Tap
 from vanrouter.adaptors.tcp_config import REFUSE, ListenerConfig
 from vanrouter.adaptors.tcp_flow import _BUFFER, _VIEW, EARLY_BYTES, RESET, Flow, host_and_port, host_of
 from vanrouter.adaptors.tcp_shared import RETRIES, Cancellable, ReplyAddress, Service, Shared
@@ -77,12 +78,13 @@ DISCARD = Discard()
 class ListenerFlow(Flow):
     """A client's connection. Its own stream goes to the service; the server's comes to an address of its own."""
 
-    __slots__ = ("address", "alpn", "head", "holds_early", "is_ended", "reply", "retries")
+    __slots__ = ("address", "alpn", "head", "holds_early", "is_ended", "reply", "retries", "tap")
 
     service: ListenerService
 
     def __init__(self, service: ListenerService, sock: socket.socket, remote: Any) -> None:
         super().__init__(service, sock, remote)
+        self.tap: Tap | None = None
         self.reply: ReplyAddress | None = None
         self.is_ended = False
 
@@ -93,6 +95,8 @@ class ListenerFlow(Flow):
         self.address = address = chosen.to
         self.reply = shared.router.new_reply_address(self)
         self.head = encode_stream_head(address, self.reply.address, self.begin_record(chosen), alpn)
+        if self.service.observing is not None:
+            self.observe(self.service.observing)
         if self.record is not None:
             self.tell_next()
         self.retries = RETRIES
@@ -120,6 +124,30 @@ class ListenerFlow(Flow):
             "[C%d][F%s] Client %s:%s of %s for %s", self.id, identity, host, port, self.service.name, chosen.to
         )
         return identity
+
+    def observe(self, observing: Observing) -> None:
+        """Show an observer what passes, for as long as it can follow."""
+        self.tap = tap = Tap(observing, self.socket_calls(), self.record, self.id, self.end_observing)
+        self.recv_into, self.send = tap.recv_into, tap.send
+
+    def end_observing(self) -> None:
+        """From now on nothing stands between the socket and the flow."""
+        tap, self.tap = self.tap, None
+        if tap is not None:
+            receive, send = self.socket_calls()
+            if self.recv_into == tap.recv_into:
+                self.recv_into = receive
+            if self.send == tap.send:
+                self.send = send
+
+    def socket_calls(self) -> tuple[Receive, Send]:
+        tap = self.tap
+        return super().socket_calls() if tap is None else (tap.recv_into, tap.send)
+
+    @property
+    def protocol(self) -> str:
+        """What the connection counts as (section 10.2)."""
+        return "tcp" if self.tap is None else self.tap.protocol
 
     def read_early(self) -> None:
         early = self.early
@@ -230,6 +258,9 @@ class ListenerFlow(Flow):
         reply, self.reply = self.reply, None
         if reply is not None:
             reply.cancel()
+        tap, self.tap = self.tap, None
+        if tap is not None:
+            tap.close()
         super().close(is_reset)
 
 
@@ -238,6 +269,10 @@ class TlsListenerFlow(TlsFlow, ListenerFlow):
 
     def on_handshake(self, alpn: str | None) -> None:
         self.start(alpn)
+
+    def socket_calls(self) -> tuple[Receive, Send]:
+        tap = self.tap
+        return TlsFlow.socket_calls(self) if tap is None else (tap.recv_into, tap.send)
 
     def on_handshake_failed(self, error: OSError) -> None:
         self.begin_record(next(iter(self.service.addresses.values())))
@@ -271,6 +306,9 @@ class ListenerService(Service):
             shared, config.name, config.host, config.port, config.idle_timeout_s, config.half_close_timeout_s
         )
         self.config = config
+        self.requests: dict[tuple[str, str, str], int] = {}
+        """Requests that observers have seen, by protocol, method and result."""
+        self.observing: Observing | None = None
         self.observer = config.observer
         self.addresses: dict[str, ListenerAddress] = {}
         self.connection_msg = ""
@@ -284,6 +322,20 @@ class ListenerService(Service):
         self._sockets: dict[int, socket.socket] = {}
         self._attempt = 0
         self._is_deleted = False
+
+    @property
+    def observer(self) -> str:
+        """What is looked for in the flows accepted from now on; one of the values of `tcpListener.observer`."""
+        return NONE if self.observing is None else self.observing.kind
+
+    @observer.setter
+    def observer(self, kind: str) -> None:
+        shared = self.shared
+        self.observing = (
+            None
+            if kind == NONE
+            else Observing(kind, shared.reactor, shared.recorder, shared.observing_budget, self.requests)
+        )
 
     # --- addresses ----------------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, Protocol
 
+from vanrouter.adaptors.observer_http2 import Budget
 from vanrouter.core.flows import PARENT_DELETED, TLS_FAILED, FlowRecorder, NoRecorder
 from vanrouter.core.stream import Producer, Sink, StreamConsumer
 from vanrouter.histogram import Histogram
@@ -16,7 +17,7 @@ from vanrouter.net.reactor import Reactor
 from vanrouter.net.wheel import Wheel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from vanrouter.adaptors.tcp_flow import Flow
 
@@ -87,6 +88,7 @@ class Shared:
         "ended_for_memory",
         "flow_setup",
         "max_buffered",
+        "observing_budget",
         "reactor",
         "recorder",
         "router",
@@ -101,6 +103,8 @@ class Shared:
         recorder: FlowRecorder | None = None,
     ) -> None:
         self.router = router
+        self.observing_budget = Budget()
+        """What following requests of HTTP/2 may cost."""
         self.recorder: FlowRecorder = NoRecorder() if recorder is None else recorder
         self.address_prefix = f"{tenant}/" if tenant else ""
         """`network.tenantId` in front of the addresses of streams (section 5.4). The core puts it in front of those of
@@ -165,6 +169,14 @@ class Service:
     def bytes_out(self) -> int:
         """Octets written to this service's sockets."""
         return self._bytes_out + sum(flow.written for flow in self.flows)
+
+    def octets(self, at_once: int) -> Iterator[tuple[int, int]]:
+        """Yield the parts of `bytes_in` and `bytes_out`: of flows that have ended, then of so many open ones each."""
+        flows = list(self.flows)
+        yield self._bytes_in, self._bytes_out
+        for begin in range(0, len(flows), at_once):
+            part = flows[begin : begin + at_once]
+            yield sum(flow.sent for flow in part), sum(flow.written for flow in part)
 
     def on_flow_opened(self, flow: Flow) -> None:
         """Count a connection and show it to management."""

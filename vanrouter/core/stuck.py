@@ -28,18 +28,28 @@ SCAN_INTERVAL_S = 30.0
 Link = Receiver | Sender
 
 
+def is_stuck_in(found: object, before: float) -> bool:
+    """Tell whether something that comes in on a connection is a delivery that began before some time."""
+    return type(found) is Delivery and found.receiver is not None and 0 < found.began < before
+
+
+def is_stuck_out(found: object, before: float) -> bool:
+    """The same of something that goes out, or that waits for it."""
+    return type(found) is Delivery and 0 < found.began < before
+
+
 def _ends(connection: Connection, before: float) -> Iterator[Link]:
     """Yield the link of each end, on this connection, of a delivery that began before some time."""
     for found in connection.incoming.values():
-        if type(found) is Delivery and found.receiver is not None and 0 < found.began < before:
+        if is_stuck_in(found, before):
             yield found.receiver
     for out in connection.outgoing.values():
-        if type(out) is Delivery and 0 < out.began < before:
+        if is_stuck_out(out, before):
             yield out.sender
     for sender in connection.senders.values():
         if sender.queue:
             for waiting in sender.queue:
-                if 0 < waiting.began < before:
+                if is_stuck_out(waiting, before):
                     yield sender
 
 

@@ -25,6 +25,8 @@ MODULE_OF_LOGGER: dict[str, str] = {
     "vanrouter": "ROUTER",
     "vanrouter.adaptors": "ROUTER_CORE",
     "vanrouter.adaptors.http": "HTTP_ADAPTOR",
+    "vanrouter.adaptors.observer_http1": "HTTP1_OBSERVER",
+    "vanrouter.adaptors.observer_http2": "HTTP2_OBSERVER",
     "vanrouter.adaptors.port": "HTTP",
     "vanrouter.adaptors.tcp": "TCP_ADAPTOR",
     "vanrouter.cli": "ROUTER",

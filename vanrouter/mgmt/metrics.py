@@ -19,8 +19,8 @@ from vanrouter.mgmt.series import Series
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """What Prometheus and everything like it reads."""
 
-PIECE_SAMPLES = 64
-"""Samples rendered in one go, about a quarter of a millisecond."""
+PIECE_SAMPLES = 32
+"""Samples rendered in one go, about a tenth of a millisecond."""
 
 Values = Iterable[tuple[Sequence[str], float]]
 """Label values, as many as the series has labels, and the value."""

@@ -141,8 +141,10 @@ CERTIFICATE_UNREADABLE = _gauge("certificate_unreadable", "1: a certificate's fi
 
 PORT_RESPONSES = _counter("port_responses", "Answers of the HTTP port.", "listener", "status")
 PORT_CONNECTIONS = _gauge("port_connections", "Open connections of the HTTP port.", "listener")
-SCRAPE_SECONDS = _gauge("scrape_duration_seconds", "How long the last rendering of these series took, pauses included.")
-SCRAPE_SLICE = _gauge("scrape_longest_slice_seconds", "Longest that a rendering has held the event loop so far.")
+SCRAPE_COST = _gauge("scrape_cost_seconds", "Processor time of the last rendering of these series.")
+SCRAPE_SLICE = _gauge(
+    "scrape_longest_slice_seconds", "Most processor time of a rendering without giving back the loop."
+)
 
 OWN = tuple(value for value in list(globals().values()) if isinstance(value, Series))
 """The project's own."""

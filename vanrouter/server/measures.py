@@ -30,7 +30,9 @@ from vanrouter.server.views import memory
 if TYPE_CHECKING:
     from vanrouter.server.site import Site
 
-SLICE_ROWS = 200
+PROTON_VERSION = version("python-qpid-proton")
+
+SLICE_ROWS = 128
 """Rows looked at in one go where a row costs a microsecond or two."""
 
 Source = Callable[["Site"], Families]
@@ -64,7 +66,7 @@ def c_router(site: Site) -> Families:
 
 
 def _build(site: Site) -> Families:
-    labels = (__version__, platform.python_version(), platform.python_implementation(), version("python-qpid-proton"))
+    labels = (__version__, platform.python_version(), platform.python_implementation(), PROTON_VERSION)
     yield from families(series.BUILD_INFO, [(labels, 1)])
     router = site.router
     network = router.space.network_id or ""
@@ -89,8 +91,12 @@ def _services(site: Site) -> Families:
     ]
     octets: list[tuple[Sequence[str], int]] = []
     for labels, live in found:
-        octets += [((*labels, "in"), live.bytes_in), ((*labels, "out"), live.bytes_out)]
-        yield None
+        bytes_in = bytes_out = 0
+        for more_in, more_out in live.octets(SLICE_ROWS):
+            bytes_in += more_in
+            bytes_out += more_out
+            yield None
+        octets += [((*labels, "in"), bytes_in), ((*labels, "out"), bytes_out)]
     yield from families(series.FLOWS, ((labels, len(live.flows)) for labels, live in found))
     yield from families(series.FLOWS_OPENED, ((labels, live.connections_opened) for labels, live in found))
     yield from families(series.FLOW_BYTES, octets)
@@ -199,7 +205,7 @@ def _port(site: Site) -> Families:
     yield from families(series.PORT_CONNECTIONS, (((name,), len(port)) for name, port in ports))
     responses = (((name, str(status)), count) for name, port in ports for status, count in port.responses.items())
     yield from families(series.PORT_RESPONSES, responses)
-    yield family(series.SCRAPE_SECONDS, site.ports.scrape.lasted_s)
+    yield family(series.SCRAPE_COST, site.ports.scrape.cost_s)
     yield family(series.SCRAPE_SLICE, site.ports.scrape.longest_slice_s)
 
 

@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterator
 
 from vanrouter.net.reactor import Reactor
 
-SLICE_S = 0.0005
-"""Work done in one go; a piece that was begun is finished, so that it may be a little more."""
+SLICE_S = 0.0002
+"""Work done in one go; a piece that was begun is finished, so that it may be a little more. It is what a busy turn of
+the loop takes anyway: a request beside a scrape waits for one turn more at worst."""
 
-PAUSE_S = 0.001
-"""For others, between two slices: of the loop's time a scrape takes a third at most."""
+PAUSE_S = 0.002
+"""For others, between two slices: of the loop's time a scrape takes a tenth."""
 
 Done = Callable[[list[bytes]], None]
 
@@ -26,14 +27,14 @@ class Scrape:
     Args:
         reactor: the loop.
         pieces: begins a rendering; empty pieces are allowed.
-        clock: seconds, as exact as there is.
+        clock: processor seconds of this thread: what a slice takes from others, whatever else the machine does.
     """
 
     def __init__(
         self,
         reactor: Reactor,
         pieces: Callable[[], Iterator[bytes]],
-        clock: Callable[[], float] = time.perf_counter,
+        clock: Callable[[], float] = time.thread_time,
     ) -> None:
         self._reactor = reactor
         self._make = pieces
@@ -41,16 +42,17 @@ class Scrape:
         self._waiting: list[Done] = []
         self._pieces: Iterator[bytes] = iter(())
         self._text: list[bytes] = []
-        self._begun_at = 0.0
-        self.lasted_s = 0.0
-        """From the first slice of the last rendering to its end."""
+        self._used_s = 0.0
+        self.cost_s = 0.0
+        """Processor time of the last rendering."""
         self.longest_slice_s = 0.0
+        """Most processor time that was taken in one go so far."""
 
     def ask(self, done: Done) -> None:
         """Call `done` with the text, in parts, when it is there."""
         self._waiting.append(done)
         if len(self._waiting) == 1:
-            self._begun_at = self._clock()
+            self._used_s = 0.0
             self._pieces, self._text = self._make(), []
             self._step()
 
@@ -60,17 +62,20 @@ class Scrape:
 
     def _step(self) -> None:
         begun = self._clock()
-        text = self._text
         for piece in self._pieces:
             if piece:
-                text.append(piece)
-            elapsed = self._clock() - begun
-            if elapsed >= SLICE_S:
-                self.longest_slice_s = max(self.longest_slice_s, elapsed)
+                self._text.append(piece)
+            if self._clock() - begun >= SLICE_S:
+                self._note(self._clock() - begun)
                 self._reactor.call_later(PAUSE_S, self._step)
                 return
-        self.lasted_s = self._clock() - self._begun_at
-        self._finish(text)
+        self._note(self._clock() - begun)
+        self.cost_s = self._used_s
+        self._finish(self._text)
+
+    def _note(self, slice_s: float) -> None:
+        self._used_s += slice_s
+        self.longest_slice_s = max(self.longest_slice_s, slice_s)
 
     def _finish(self, text: list[bytes]) -> None:
         waiting, self._waiting = self._waiting, []

@@ -21,7 +21,6 @@ from vanrouter.adaptors.tcp_listener import ListenerAddress, ListenerService
 from vanrouter.core.auto_links import AutoLink
 from vanrouter.core.connection import Connection
 from vanrouter.core.links import LinkKind, Receiver, Sender
-from vanrouter.core.peer import Role
 from vanrouter.core.router import CONTAINER_ROLES
 from vanrouter.core.services import MessageService
 from vanrouter.core.stuck import stuck_deliveries, zero_credit_s
@@ -163,18 +162,15 @@ class LiveViews:
         yield self.router_metrics(totals)
 
     def router_metrics(self, sums: Totals) -> dict[str, Any]:
-        """Return the row of routerMetrics, given the sums over all links."""
+        """Return the row of routerMetrics, given the sums."""
         router = self._router
-        now = router.reactor.now
         totals = sums.counts
-        table = router.table
-        addresses = table.addresses.values()
         size, resident = memory()
         return {
             "identity": "1",
             "id": router.router_id,
             "version": __version__,
-            "addrCount": len(addresses),
+            "addrCount": len(router.table.addresses),
             "linkCount": len(router.links),
             "nodeCount": len(router.nodes),
             "autoLinkCount": len(router.auto_links),
@@ -187,32 +183,22 @@ class LiveViews:
             "modifiedDeliveries": totals.get("modified", 0),
             "deliveriesDelayed1Sec": totals.get("delayed_1s", 0),
             "deliveriesDelayed10Sec": totals.get("delayed_10s", 0),
-            "deliveriesStuck": stuck_deliveries(router, now).total(),
-            "deliveriesIngress": table.gone_ingress + sum(address.deliveries_ingress for address in addresses),
-            "deliveriesEgress": table.gone_egress + sum(address.deliveries_egress for address in addresses),
-            "deliveriesTransit": table.gone_transit + sum(address.deliveries_transit for address in addresses),
+            "deliveriesStuck": sums.stuck,
+            "deliveriesIngress": sums.ingress,
+            "deliveriesEgress": sums.egress,
+            "deliveriesTransit": sums.transit,
             "deliveriesIngressRouteContainer": totals.get("in route-container", 0),
             "deliveriesEgressRouteContainer": totals.get("out route-container", 0),
             "deliveriesIngressInterNetwork": totals.get("in inter-network", 0),
             "deliveriesEgressInterNetwork": totals.get("out inter-network", 0),
             "deliveriesRedirectedToFallback": 0,
             "linksBlocked": sums.blocked,
-            "uptimeSeconds": int(now - self._site.started_at),
+            "uptimeSeconds": int(router.reactor.now - self._site.started_at),
             "memoryUsage": size,
             "residentMemoryUsage": resident,
-            "connectionCounters": self._service_connections(),
+            "connectionCounters": sums.services,
             **self._refused(),
         }
-
-    def _service_connections(self) -> dict[str, int]:
-        """Count the connections of clients and services by protocol."""
-        kinds = {"tcp": 0, "amqp": 0, "http1": 0, "http2": 0}
-        for connection in self._router.connections.values():
-            if not isinstance(connection, Connection):
-                kinds[getattr(connection, "protocol", "tcp")] += not getattr(connection, "is_protected", False)
-            elif connection.role in (Role.NORMAL, Role.ROUTE_CONTAINER):
-                kinds["amqp"] += 1
-        return kinds
 
     def _refused(self) -> dict[str, int]:
         """Return what the router's own limits have refused (extensions)."""

@@ -1,0 +1,120 @@
+"""A scrape of routers with ten thousand flows: what it does to the p99 of requests beside it, and how long it holds a
+loop (issue 7)."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.system.conftest import StartSites
+from tests.system.harness import Router, Section, Sites, tcp_connector, tcp_listener
+from tests.system.process import Program
+
+ROOT = Path(__file__).parents[2]
+HTTP: Section = ("listener", {"name": "http", "host": "127.0.0.1", "port": 0, "http": True})
+FLOWS = 10_000
+ROUNDS = 7
+SECONDS = 4.5
+SCRAPES_A_SECOND = 0.5
+"""Seven times as often as a usual Prometheus."""
+P99_RATIO = 1.2
+HELD_S = 0.005
+
+
+def load(*arguments: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "bench.load.tcp_client", *map(str, arguments)]
+    return subprocess.Popen(command, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+
+def answer(client: subprocess.Popen[str]) -> dict[str, float]:
+    assert client.stdout is not None
+    return dict(json.loads(client.stdout.readline()))
+
+
+def p99(port: int) -> float:
+    """Microseconds, of requests of 100 octets on eight connections."""
+    with load("requests", port, "--connections", 8, "--seconds", SECONDS) as client:
+        return answer(client)["p99_us"]
+
+
+def scrape(router: Router) -> str:
+    request = urllib.request.Request(f"http://127.0.0.1:{router.port('http')}/metrics", headers={"Accept": "*/*"})
+    with urllib.request.urlopen(request, timeout=30) as found:
+        return str(found.read().decode())
+
+
+def value(text: str, name: str) -> float:
+    return float(next(line for line in text.splitlines() if line.startswith(name)).rpartition(" ")[2])
+
+
+class Scraper:
+    """Asks both routers at a steady rate while it is wanted."""
+
+    def __init__(self, sites: Sites) -> None:
+        self._sites = sites
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self.count = 0
+
+    def _run(self) -> None:
+        while not self._end.wait(1 / SCRAPES_A_SECOND):
+            for router in self._sites.routers():
+                scrape(router)
+                self.count += 1
+
+    def __enter__(self) -> Scraper:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self._thread.join()
+
+
+@pytest.fixture
+def sites(start_sites: StartSites, tmp_path: Path) -> Iterator[Sites]:
+    command = [sys.executable, "-m", "bench.load.tcp_server", "echo"]
+    with Program("echo", command, tmp_path / "echo.log", cwd=ROOT) as server:
+        port = int(server.wait_for(r"(\d+)")[1])
+        yield start_sites(a_sections=[HTTP, tcp_listener("echo")], b_sections=[HTTP, tcp_connector("echo", port)])
+
+
+@pytest.mark.timeout(400)
+def test_ten_thousand_flows(sites: Sites) -> None:
+    port = sites.a.port("echo")
+    with load("hold", port, "--connections", FLOWS) as held:
+        answer(held)
+        assert value(scrape(sites.a), "vanrouter_flows{") == FLOWS
+        p99(port)
+        alone, beside = [], []
+        count = 0
+        for _ in range(ROUNDS):
+            alone.append(p99(port))
+            with Scraper(sites) as scraper:
+                beside.append(p99(port))
+            count += scraper.count
+        texts = [scrape(router) for router in sites.routers()]
+        assert held.stdin is not None
+        held.stdin.close()
+    record = {
+        "flows": FLOWS,
+        "scrapes": count,
+        "p99_alone_us": statistics.median(alone),
+        "p99_beside_us": statistics.median(beside),
+        "ratio": statistics.median(after / before for before, after in zip(alone, beside, strict=True)),
+        "longest_slice_s": [value(text, "vanrouter_scrape_longest_slice_seconds") for text in texts],
+        "cost_s": [value(text, "vanrouter_scrape_cost_seconds") for text in texts],
+        "all": [alone, beside],
+    }
+    print(json.dumps(record))
+    assert count >= ROUNDS
+    assert max(record["longest_slice_s"]) <= HELD_S, record  # type: ignore[type-var]  # of numbers
+    assert record["ratio"] <= P99_RATIO, record

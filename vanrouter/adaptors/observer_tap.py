@@ -1,0 +1,246 @@
+"""Between a client's socket and its flow: what passes is shown to an observer, what that sees is told to the recorder.
+
+Layer: 4. Source: TCP over AMQP, section 10.3; vanflow, section 9. A tap stands in for the two calls of the socket that
+a flow makes. Where there is nothing to observe, or no longer, the flow has the calls of the socket again: what is not
+observed costs nothing. Nothing that an observer meets gets through to the flow.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+from vanrouter.adaptors.http2_frames import PREFACE
+from vanrouter.adaptors.observer_exchange import Exchange, Observer, UnobservableError
+from vanrouter.adaptors.observer_http1 import Http1Observer
+from vanrouter.adaptors.observer_http2 import Budget, Http2Observer
+from vanrouter.core.flows import CounterpartRecord, FlowRecord, FlowRecorder
+from vanrouter.errors import PeerError
+
+NONE: Final = "none"
+AUTO: Final = "auto"
+HTTP1: Final = "http1"
+HTTP2: Final = "http2"
+"""Values of `tcpListener.observer`."""
+
+MAX_EARLY_BYTES = 16_384
+"""Octets of a server that speaks first, kept until the client has shown its protocol (section 10.3)."""
+
+MAX_COUNTS = 500
+"""Different methods and results of one listener that are counted apart."""
+
+OTHER = ("", "", "")
+"""All that are beyond it."""
+
+_loggers = {
+    HTTP1: logging.getLogger("vanrouter.adaptors.observer_http1"),
+    HTTP2: logging.getLogger("vanrouter.adaptors.observer_http2"),
+}
+
+Receive = Callable[..., int]
+Send = Callable[[memoryview | bytes | bytearray], int]
+Look = Callable[[memoryview | bytes, float], None]
+
+
+class Clock(Protocol):
+    """The loop, as far as its time is concerned."""
+
+    now: float
+
+
+class _Nothing:
+    """Observes nothing: what is in place of an observer that has ended."""
+
+    def look(self, data: memoryview | bytes, now: float) -> None:
+        """It is not looked at."""
+
+    from_client = from_server = look
+
+    def close(self, now: float) -> None:
+        """Over already."""
+
+
+NOTHING = _Nothing()
+
+
+class Observing:
+    """What the taps of one listener share."""
+
+    __slots__ = ("budget", "clock", "counts", "kind", "recorder")
+
+    def __init__(
+        self,
+        kind: str,
+        clock: Clock,
+        recorder: FlowRecorder,
+        budget: Budget,
+        counts: dict[tuple[str, str, str], int],
+    ) -> None:
+        self.kind = kind
+        self.clock = clock
+        self.recorder = recorder
+        self.budget = budget
+        self.counts = counts
+        """Requests that have ended, by protocol, method and result."""
+
+
+class Tap:
+    """Shows the octets of one connection to an observer.
+
+    Args:
+        observing: of the listener.
+        calls: what reads from and writes to the socket.
+        record: of the connection (a client's), None when it is not recorded.
+        number: of the connection, for the log.
+        on_end: told that nothing is observed any more: the flow goes on without this.
+    """
+
+    __slots__ = (
+        "_client_said",
+        "_clock",
+        "_from_client",
+        "_from_server",
+        "_number",
+        "_observer",
+        "_observing",
+        "_on_end",
+        "_receive",
+        "_record",
+        "_send",
+        "_server_said",
+        "protocol",
+    )
+
+    def __init__(
+        self,
+        observing: Observing,
+        calls: tuple[Receive, Send],
+        record: FlowRecord | CounterpartRecord | None,
+        number: int,
+        on_end: Callable[[], None],
+    ) -> None:
+        self._observing = observing
+        self._clock = observing.clock
+        self._receive, self._send = calls
+        self._record = record if isinstance(record, FlowRecord) else None
+        self._number = number
+        self._on_end = on_end
+        self.protocol = "tcp"
+        """`http1` while requests of HTTP/1 are followed: what the connection counts as."""
+        self._observer: Observer = NOTHING
+        self._from_client: Look = self._classify
+        self._from_server: Look = self._keep
+        self._client_said = b""
+        self._server_said = b""
+        """Before the protocol was known."""
+
+    def recv_into(self, buffer: Any, size: int = 0) -> int:
+        """Read as the socket does."""
+        count = self._receive(buffer, size)
+        if count:
+            try:
+                self._from_client(memoryview(buffer)[:count], self._clock.now)
+            except PeerError as error:
+                self._end(error)
+        return count
+
+    def send(self, data: memoryview | bytes | bytearray) -> int:
+        """Write as the socket does."""
+        count = self._send(data)
+        if count:
+            # The owner of a bytearray will shorten it, which no view may stand in the way of.
+            seen = bytes(data[:count]) if type(data) is bytearray else memoryview(data)[:count]
+            try:
+                self._from_server(seen, self._clock.now)
+            except PeerError as error:
+                self._end(error)
+        return count
+
+    def close(self) -> None:
+        """The connection is over."""
+        observer, self._observer = self._observer, NOTHING
+        self._from_client = self._from_server = NOTHING.look
+        observer.close(self._clock.now)
+
+    def _end(self, error: PeerError) -> None:
+        """There is nothing to observe any more."""
+        logger = _loggers.get(self.protocol, _loggers[HTTP2])
+        logger.debug("[C%d] Observed no longer: %s", self._number, error.description)
+        self.close()
+        self.protocol = "tcp"
+        self._on_end()
+
+    def _keep(self, data: memoryview | bytes, now: float) -> None:
+        """The server speaks before the protocol is known."""
+        self._server_said += data
+        if len(self._server_said) > MAX_EARLY_BYTES or self._observing.kind == HTTP1:
+            raise UnobservableError("the server speaks first")
+
+    def _classify(self, data: memoryview | bytes, now: float) -> None:
+        """Find out the protocol by the preface of HTTP/2: what begins otherwise may be HTTP/1."""
+        before = self._client_said
+        said = before + bytes(data[: len(PREFACE)])
+        if len(said) < len(PREFACE) and PREFACE.startswith(said):
+            self._client_said = said
+            return
+        observer = self._observer = self._chosen(now, has_preface=said.startswith(PREFACE))
+        self._from_client, self._from_server = observer.from_client, observer.from_server
+        server_said, self._server_said, self._client_said = self._server_said, b"", b""
+        if before:
+            observer.from_client(before, now)
+        observer.from_client(data, now)
+        if server_said:
+            observer.from_server(server_said, now)
+
+    def _chosen(self, now: float, *, has_preface: bool) -> Observer:
+        observing = self._observing
+        if observing.kind not in (AUTO, HTTP2 if has_preface else HTTP1):
+            raise UnobservableError("another protocol than the one configured")
+        if not has_preface:
+            self.protocol = HTTP1
+            return Http1Observer(self)
+        if not observing.budget.admits(now):
+            raise UnobservableError("too much to observe")
+        return Http2Observer(self, observing.budget)
+
+    # What the observer sees.
+
+    def began(self, exchange: Exchange) -> None:
+        """The head of a request has passed."""
+        exchange.record = self._observing.recorder.begin_request(
+            self._record, exchange.protocol, exchange.method, exchange.stream_id
+        )
+
+    def ended(self, exchange: Exchange) -> None:
+        """The end of its answer has passed, or there will be none."""
+        observing = self._observing
+        counts = observing.counts
+        key = exchange.protocol, exchange.method, exchange.result
+        if key not in counts and len(counts) >= MAX_COUNTS:
+            key = OTHER
+        counts[key] = counts.get(key, 0) + 1
+        record = exchange.record
+        if record is not None:
+            record.host = exchange.forwarded_for
+            record.result = exchange.result
+            record.reason = exchange.reason
+            record.octets = exchange.octets
+            record.octets_reverse = exchange.octets_reverse
+            if exchange.answered_at is not None:
+                record.latency_us = int((exchange.answered_at - exchange.began_at) * 1e6)
+            observing.recorder.end(record)
+        logger = _loggers[HTTP2 if exchange.stream_id is not None else HTTP1]
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug(
+                "[C%d] %s %s %s: %s %s, %d octets there and %d back in %.1f ms",
+                self._number,
+                exchange.method,
+                exchange.path.decode("ascii", "backslashreplace"),
+                exchange.protocol,
+                exchange.result or "no answer",
+                exchange.reason,
+                exchange.octets,
+                exchange.octets_reverse,
+                (observing.clock.now - exchange.began_at) * 1e3,
+            )
