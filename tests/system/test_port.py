@@ -198,6 +198,6 @@ def test_silent_and_senseless_clients(sites: Sites) -> None:
     for sock in silent:
         sock.close()
     text = curl(url(sites.b, "/metrics"))[1]
-    assert sample(text, 'vanrouter_refused_total{cause="http_connections"}') >= 600 - 256
-    assert sample(text, 'vanrouter_refused_total{cause="http_requests"}') >= 100
+    assert sample(text, 'vanrouter_refused_total{cause="port_connections"}') >= 600 - 256
+    assert sample(text, 'vanrouter_refused_total{cause="port_requests"}') >= 100
     assert sample(text, "vanrouter_internal_errors_total") == 0

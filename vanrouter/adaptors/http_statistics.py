@@ -5,9 +5,10 @@ Layer: 4. Source: HTTP over AMQP, section 4.1.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterator
 from typing import Any
+
+from vanrouter.histogram import Histogram
 
 LATENCY_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds of the histogram's buckets; one more holds what took longer."""
@@ -41,9 +42,8 @@ class RequestCounts:
         self.direction = direction
         self.address = address
         self.peers: dict[str, PeerCounts] = {}
-        self.latency_buckets = [0] * (len(LATENCY_BOUNDS_S) + 1)
-        """Requests by the time to the head of their answer."""
-        self.latency_sum_s = 0.0
+        self.latency = Histogram(LATENCY_BOUNDS_S)
+        """Requests by the seconds to the head of their answer."""
         self.retried = 0
         """Requests sent again, each time counted."""
 
@@ -77,8 +77,7 @@ class RequestCounts:
         details = peer.details
         key = (method, status)
         details[key] = details.get(key, 0) + 1
-        self.latency_buckets[bisect_left(LATENCY_BOUNDS_S, latency_s)] += 1
-        self.latency_sum_s += latency_s
+        self.latency.observe(latency_s)
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Return the rows of `httpRequestInfo`."""

@@ -101,8 +101,10 @@ SERVICE_UP = _gauge(
 )
 FLOW_SETUP = _histogram("flow_setup", "From a client's connection to the stream of the far end's connector.")
 
+HTTP_CONNECTIONS = _gauge("http_connections", "Open connections of an HTTP service.", *SERVICE)
 HTTP_REQUESTS = _counter("http_requests", "Requests of an HTTP service by status of the answer.", *SERVICE, "status")
-HTTP_LATENCY = _histogram("http_request", "From a request's head to the end of its answer.", *SERVICE)
+HTTP_RETRIES = _counter("http_retries", "Requests of an HTTP service sent again, each time counted.", *SERVICE)
+HTTP_LATENCY = _histogram("http_request", "From a request's head to the head of its answer.", *SERVICE)
 
 CONNECTIONS = _gauge("connections", "Open AMQP connections.", "role", "direction")
 CONNECTOR_UP = _gauge(

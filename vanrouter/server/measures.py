@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 from vanrouter import __version__
 from vanrouter.adaptors.amqp import AmqpListener
 from vanrouter.adaptors.amqp_connector import AmqpConnector
+from vanrouter.adaptors.http_connector import HttpConnector
+from vanrouter.adaptors.http_listener import HttpListener
 from vanrouter.adaptors.tcp_connector import ConnectorService
 from vanrouter.adaptors.tcp_listener import ListenerService
 from vanrouter.core.connection import Connection
@@ -24,7 +26,7 @@ from vanrouter.mgmt import series
 from vanrouter.mgmt.entities import Entity
 from vanrouter.mgmt.metrics import Families, families, family, histogram
 from vanrouter.server.readiness import problems
-from vanrouter.server.totals import Totals
+from vanrouter.server.totals import Totals, sliced
 from vanrouter.server.views import memory
 
 if TYPE_CHECKING:
@@ -34,6 +36,8 @@ PROTON_VERSION = version("python-qpid-proton")
 
 SLICE_ROWS = 128
 """Rows looked at in one go where a row costs a microsecond or two."""
+
+SERVICES = (ListenerService, ConnectorService, HttpListener, HttpConnector)
 
 Source = Callable[["Site"], Families]
 
@@ -101,9 +105,37 @@ def _services(site: Site) -> Families:
     yield from families(series.FLOWS_OPENED, ((labels, live.connections_opened) for labels, live in found))
     yield from families(series.FLOW_BYTES, octets)
     yield from families(series.FLOWS_FAILED, chain.from_iterable(_failures(*entry) for entry in found))
-    states = [(labels, live.oper_status) for labels, live in found]
-    yield from families(series.SERVICE_UP, ((labels, state == "up") for labels, state in states if state != "unknown"))
     yield from histogram(series.FLOW_SETUP, [((), site.tcp.flow_setup)])
+
+
+def _http_services(site: Site) -> Families:
+    """Yield what HTTP services count, requests of all peers together."""
+    found = [
+        (service_labels(entity), live)
+        for entity, live in list(site.objects.items())
+        if isinstance(live, (HttpListener, HttpConnector))
+    ]
+    open_now = ((labels, live.connections_opened - live.connections_closed) for labels, live in found)
+    yield from families(series.HTTP_CONNECTIONS, open_now)
+    requests: list[tuple[Sequence[str], int]] = []
+    for labels, live in found:
+        statuses: dict[int, int] = {}
+        for peers in sliced(list(live.counts.peers.values()), SLICE_ROWS):
+            for peer in peers:
+                for (_, status), count in peer.details.items():
+                    statuses[status] = statuses.get(status, 0) + count
+            yield None
+        requests += [((*labels, str(status)), count) for status, count in statuses.items()]
+    yield from families(series.HTTP_REQUESTS, requests)
+    yield from families(series.HTTP_RETRIES, ((labels, live.counts.retried) for labels, live in found))
+    yield from histogram(series.HTTP_LATENCY, ((labels, live.counts.latency) for labels, live in found))
+
+
+def _states(site: Site) -> Families:
+    """Yield whether services are up, of all kinds."""
+    found = [(entity, live.oper_status) for entity, live in list(site.objects.items()) if isinstance(live, SERVICES)]
+    known = ((service_labels(entity), state == "up") for entity, state in found if state != "unknown")
+    yield from families(series.SERVICE_UP, known)
 
 
 def _failures(labels: Sequence[str], live: ListenerService | ConnectorService) -> Iterator[tuple[Sequence[str], float]]:
@@ -191,9 +223,9 @@ def _limits(site: Site) -> Families:
         "memory": site.tcp.ended_for_memory,
         "policy": int(site.gate.totals()["totalDenials"]),
         "management": site.agent.refused,
-        "http_requests": sum(port.refused for _, port in ports),
-        "http_connections": sum(port.evicted for _, port in ports),
-        "http_handshakes": sum(port.handshake_failures for _, port in ports),
+        "port_requests": sum(port.refused for _, port in ports),
+        "port_connections": sum(port.evicted for _, port in ports),
+        "port_handshakes": sum(port.handshake_failures for _, port in ports),
     }
     yield from families(series.REFUSED, (((cause,), count) for cause, count in refused.items()))
     dropped = {"log_lines": logs.dropped, "management_replies": site.management.undeliverable}
@@ -248,6 +280,6 @@ def _process(site: Site) -> Families:
 
 
 SOURCES: list[Source] = [
-    _build, _services, _connections, _routing, _limits, _port, _loop, _certificates, _process,
+    _build, _services, _http_services, _states, _connections, _routing, _limits, _port, _loop, _certificates, _process,
 ]  # fmt: skip
-"""The project's own, in order. HTTP services have theirs here: `series.HTTP_REQUESTS` and `HTTP_LATENCY`."""
+"""The project's own, in order."""

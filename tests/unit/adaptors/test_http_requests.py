@@ -87,7 +87,7 @@ def test_504(loop: Loop, where: str) -> None:
     server.answer = lambda head: OK
     assert client.send(GET % 2).answer() == (200, b"ok")
     assert site.details(listener) == {"GET:504": 1, "GET:200": 1}
-    loop.wait_for(lambda: sum(connector.counts.latency_buckets) == 2)
+    loop.wait_for(lambda: sum(connector.counts.latency.counts) == 2)
 
 
 def test_what_is_not_http_is_502(loop: Loop) -> None:

@@ -15,11 +15,11 @@ def test_rows_and_histogram() -> None:
     assert [row["name"] for row in rows] == ["i_10.0.0.1_svc", "i_10.0.0.2_svc"]
     assert rows[0]["details"] == {"GET:200": 2, "POST:503": 1}
     assert (rows[0]["requests"], rows[0]["bytesIn"], rows[0]["bytesOut"], rows[0]["maxLatency"]) == (3, 7, 150, 99000)
-    buckets = dict(zip((*LATENCY_BOUNDS_S, float("inf")), counts.latency_buckets, strict=True))
+    buckets = dict(zip((*LATENCY_BOUNDS_S, float("inf")), counts.latency.counts, strict=True))
     assert buckets[0.001] == 2
     assert buckets[0.5] == 1
     assert buckets[float("inf")] == 1
-    assert counts.latency_sum_s == pytest.approx(99.3015)
+    assert counts.latency.total == pytest.approx(99.3015)
 
 
 def test_peers_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

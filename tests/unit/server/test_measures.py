@@ -41,10 +41,19 @@ tcpConnector {
     port: 1
     address: shop
 }
+httpListener {
+    name: page
+    host: 127.0.0.1
+    port: 0
+    address: pages
+}
+httpConnector {
+    name: pages
+    host: 127.0.0.1
+    port: 1
+    address: pages
+}
 """
-
-OF_HTTP_SERVICES = {series.HTTP_REQUESTS.name, series.HTTP_LATENCY.name}
-"""Only where there are such services."""
 
 
 def values(found: Families) -> dict[str, dict[tuple[str, ...], float]]:
@@ -76,7 +85,7 @@ def full(bench_of: Callable[[str], Bench], tmp_path: Path) -> Bench:
 
 
 def test_every_series_of_the_list(full: Bench) -> None:
-    assert {entry.name for entry in series.ALL} - set(values(measures(full.site))) == OF_HTTP_SERVICES
+    assert set(values(measures(full.site))) == {entry.name for entry in series.ALL}
 
 
 def test_in_the_order_of_the_c_router(full: Bench) -> None:
@@ -122,6 +131,20 @@ def test_services(full: Bench) -> None:
     assert set(found["vanrouter_flow_bytes_total"]) == {(*each, way) for each in (web, shop) for way in ("in", "out")}
     assert found["vanrouter_service_up"][web] == 1
     assert ("tcpConnector", "shop", "shop", "connect") in found["vanrouter_flows_failed_total"]
+
+
+def test_http_services(full: Bench) -> None:
+    counts = full.live("page").counts
+    for host, method, status in (("h1", b"GET", 200), ("h2", b"PUT", 200), ("h1", b"GET", 503)):
+        counts.count(counts.peer(host), method, status, 0.5, 1, 1)
+    counts.retried = 2
+    found = values(measures(full.site))
+    page, pages = ("httpListener", "page", "pages"), ("httpConnector", "pages", "pages")
+    assert found["vanrouter_http_requests_total"] == {(*page, "200"): 2, (*page, "503"): 1}
+    assert found["vanrouter_http_request_seconds"] == {page: 3, pages: 0}
+    assert found["vanrouter_http_retries_total"] == {page: 2, pages: 0}
+    assert found["vanrouter_http_connections"] == {page: 0, pages: 0}
+    assert found["vanrouter_service_up"][page] == 1
 
 
 def test_listeners_connectors_certificates(full: Bench) -> None:
