@@ -17,11 +17,12 @@ Contract, for both sides of the seam:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from vanrouter.engine.annotations import Annotations
-from vanrouter.engine.messages import STREAM_CONTENT_TYPE, parse_head, skip_stream_marker
+from vanrouter.engine.messages import STREAM_CONTENT_TYPE, parse_head, scan_stream_head, skip_stream_marker
 from vanrouter.engine.sections import NEED_MORE, NeedMore
 
 RECEIVED = 0x23
@@ -37,9 +38,9 @@ STREAM_FLAGS = 0x5
 """Flags of the router annotations on every TCP stream: streaming, no limit on the octets of the message held."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class StreamHead:
-    """What the header of a stream says (TCP over AMQP, section 5)."""
+    """What the header of a stream says (TCP over AMQP, section 5). Not frozen: one is made for each stream."""
 
     to: str
     reply_to: str | None = None
@@ -114,29 +115,40 @@ def parse_stream_head(
     Raises:
         PeerError: the sections are broken.
     """
-    parsed = parse_head(buffer, start, end, is_complete)
-    if parsed is NEED_MORE:
-        return NEED_MORE
-    offset = parsed.body_offset
-    if parsed.content_type == STREAM_CONTENT_TYPE:
+    texts: Sequence[object]
+    scanned = scan_stream_head(buffer, start, end)
+    if scanned is not None:
+        texts, properties, offset = scanned
+    else:
+        parsed = parse_head(buffer, start, end, is_complete)
+        if parsed is NEED_MORE:
+            return NEED_MORE
+        texts = (None, None, parsed.to, None, parsed.reply_to, parsed.correlation_id, parsed.content_type)
+        properties, offset = parsed.application_properties(), parsed.body_offset
+    _, _, to, _, reply_to, correlation_id, content_type = texts
+    if content_type == STREAM_CONTENT_TYPE:
         behind_marker = skip_stream_marker(buffer, offset, end)
         if behind_marker is NEED_MORE:
             return NEED_MORE
         offset = behind_marker
-    properties = parsed.application_properties()
-    version, alpn, correlation_id = properties.get("V"), properties.get("alpn"), parsed.correlation_id
-    http = properties.get("vr.http")
+    elif scanned is not None and offset == end and not is_complete:
+        return NEED_MORE  # another section in front of the body may follow
+    version, alpn, http = properties.get("V"), properties.get("alpn"), properties.get("vr.http")
     head = StreamHead(
-        to=annotations.to_override or parsed.to or "",
-        reply_to=parsed.reply_to,
-        correlation_id=correlation_id if isinstance(correlation_id, str) else None,
-        content_type=parsed.content_type,
+        to=annotations.to_override or _text(to) or "",
+        reply_to=_text(reply_to),
+        correlation_id=_text(correlation_id),
+        content_type=_text(content_type),
         version=version if isinstance(version, int) else None,
-        alpn=alpn if isinstance(alpn, str) else None,
+        alpn=_text(alpn),
         is_vanrouter=bool(properties.get("vr")),
-        http=http if isinstance(http, str) else None,
+        http=_text(http),
         flags=annotations.flags,
         ingress=annotations.ingress,
         trace=annotations.trace,
     )
     return head, offset
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None

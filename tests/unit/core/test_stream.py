@@ -58,3 +58,40 @@ def test_a_stream_without_its_marker_is_refused(body: bytes) -> None:
     octets = section(PROPERTIES, [None, None, "svc", None, None, None, "application/octet-stream"]) + body
     with pytest.raises(PeerError):
         parse_stream_head(octets, 0, len(octets), NO_ANNOTATIONS)
+
+
+@pytest.mark.parametrize("alpn", [None, "h2"])
+@pytest.mark.parametrize("http", [None, "1"])
+@pytest.mark.parametrize(
+    "texts", [("svc", "r", "x:1"), ("svc", None, None), ("", "r" * 250, None), ("s" * 300, "r", None)]
+)
+def test_the_quick_way_and_the_long_one_agree(
+    alpn: str | None, http: str | None, texts: tuple[str, str | None, str | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    octets = encode_stream_head(*texts, alpn, http=http) + b"early"
+    quick = [parse_stream_head(octets, 0, end, NO_ANNOTATIONS) for end in range(len(octets) + 1)]
+    monkeypatch.setattr("vanrouter.core.stream.scan_stream_head", lambda *_: None)
+    assert quick == [parse_stream_head(octets, 0, end, NO_ANNOTATIONS) for end in range(len(octets) + 1)]
+    assert quick[-1] is not NEED_MORE
+
+
+@pytest.mark.parametrize("at", range(60))
+def test_the_quick_way_leaves_what_is_odd_to_the_long_one(at: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    octets = bytearray(encode_stream_head("svc", "r", "x:1", http="1") + b"early")
+
+    def outcome() -> object:
+        try:
+            return parse_stream_head(octets, 0, len(octets), NO_ANNOTATIONS)
+        except PeerError as error:
+            return error.condition
+
+    quick = []
+    for value in (0, 0x40, 0x53, 0xA1, 0xA3, 0xFF):
+        octets[at], kept = value, octets[at]
+        quick.append(outcome())
+        octets[at] = kept
+    monkeypatch.setattr("vanrouter.core.stream.scan_stream_head", lambda *_: None)
+    for value, found in zip((0, 0x40, 0x53, 0xA1, 0xA3, 0xFF), quick, strict=True):
+        octets[at], kept = value, octets[at]
+        assert outcome() == found, value
+        octets[at] = kept
