@@ -25,6 +25,15 @@ UNFRAMED_STATUS = frozenset((204, 304))
 """Answers without a body whatever their fields say, besides 1xx."""
 
 
+MAX_KNOWN_HEADS = 256
+MAX_KNOWN_BYTES = 1024
+"""Heads that are remembered with what they mean, and how long they may be: clients ask for the same again and again,
+and servers answer the same, so that most heads of a busy service need not be parsed."""
+
+_PERSONAL = (b"cookie:", b"authorization:")
+"""In heads that are not remembered: they are longer in memory than need be otherwise."""
+
+
 class MessageError(VanrouterError):
     """A message that is not taken.
 
@@ -61,7 +70,6 @@ class _HeadParser:
         self.keeps_alive = True
         """Of the last head: whether its sender wants to go on with the connection after it."""
         self.is_chunked = False
-        self._reset()
 
     def _reset(self) -> None:
         self.headers = []
@@ -167,6 +175,20 @@ class RequestParser(_HeadParser):
         Raises:
             MessageError: it is refused.
         """
+        known = _known_requests.get(head)
+        if known is None or known[3] > self._limits.max_fields:
+            parsed = self._parse_new(head, scheme)
+            if not _may_be_known(head):
+                return parsed
+            _remember(_known_requests, head, (parsed, self.keeps_alive, self.is_chunked, self._limits.max_fields))
+        else:
+            parsed, self.keeps_alive, self.is_chunked, _ = known
+        return RequestHead(
+            parsed.method, parsed.target, parsed.headers, authority=parsed.authority, length=parsed.length,
+            scheme=scheme, upgrade=parsed.upgrade, version=parsed.version,
+        )  # fmt: skip
+
+    def _parse_new(self, head: bytes, scheme: bytes) -> RequestHead:
         line = head.find(b"\r\n")
         ending = head[line - 9 : line]
         if ending != b" HTTP/1.1" and ending != b" HTTP/1.0":
@@ -225,6 +247,21 @@ class ResponseParser(_HeadParser):
         Raises:
             MessageError: it is refused.
         """
+        key = head if method != b"HEAD" and method != b"CONNECT" else method + head
+        known = _known_responses.get(key)
+        if known is None or known[3] > self._limits.max_fields:
+            parsed = self._parse_new(head, method)
+            if not _may_be_known(head):
+                return parsed
+            _remember(_known_responses, key, (parsed, self.keeps_alive, self.is_chunked, self._limits.max_fields))
+        else:
+            parsed, self.keeps_alive, self.is_chunked, _ = known
+        return ResponseHead(
+            parsed.status, parsed.headers, reason=parsed.reason, length=parsed.length, upgrade=parsed.upgrade,
+            version=parsed.version,
+        )  # fmt: skip
+
+    def _parse_new(self, head: bytes, method: bytes) -> ResponseHead:
         start = head[:9]
         if start != b"HTTP/1.1 " and start != b"HTTP/1.0 ":
             raise MessageError(502, "an answer that is not HTTP/1")
@@ -252,6 +289,25 @@ class ResponseParser(_HeadParser):
         if self._host is not None:
             self.headers.append((b"Host", self._host))
         return ResponseHead(status, self.headers, reason=self._reason, length=length, upgrade=upgrade, version=version)
+
+
+_known_requests: dict[bytes, tuple[RequestHead, bool, bool, int]] = {}
+_known_responses: dict[bytes, tuple[ResponseHead, bool, bool, int]] = {}
+"""What parsing gave: the head (whose list of fields nobody changes), what its sender wants of the connection, the
+framing, and the limit that it kept. Whoever reads with a lower limit parses again."""
+
+
+def _may_be_known(head: bytes) -> bool:
+    if len(head) > MAX_KNOWN_BYTES:
+        return False
+    lower = head.lower()
+    return not any(name in lower for name in _PERSONAL)
+
+
+def _remember(known: dict[bytes, Any], head: bytes, meaning: tuple[Any, ...]) -> None:
+    if len(known) >= MAX_KNOWN_HEADS:
+        known.clear()
+    known[head] = meaning
 
 
 def _bad_request_line(line: bytes) -> MessageError:

@@ -84,8 +84,9 @@ class HttpConnector:
         if not head.reply_to:
             producer.outcome(REJECTED, True)
             return NOWHERE
-        stream = AnswerStream(self.shared, head.reply_to)
-        stream.codec = codec_type(stream, self, self.config.limits, is_single=head.http is not None)
+        is_single = head.http is not None
+        stream = AnswerStream(self.shared, head.reply_to, is_single=is_single)
+        stream.codec = codec_type(stream, self, self.config.limits, is_single=is_single)
         return stream.accept(producer)
 
     def begin(self, head: RequestHead, requester: Requester) -> Responder:

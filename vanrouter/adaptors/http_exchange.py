@@ -72,6 +72,7 @@ class RequestHead:
         self.target = target
         """As in the request line: a path with its query, or what CONNECT and OPTIONS have instead."""
         self.headers = headers
+        """In their order. Replaced, never changed: heads that were seen before share theirs."""
         self.authority = authority
         """Value of `Host` or `:authority`; None when there was none (HTTP/1.0)."""
         self.length = length
@@ -105,6 +106,7 @@ class ResponseHead:
     ) -> None:
         self.status = status
         self.headers = headers
+        """In their order. Replaced, never changed: heads that were seen before share theirs."""
         self.reason = reason
         self.length = length
         """Octets that follow: 0 for HEAD, 204, 304 and 1xx whatever `Content-Length` says; None: told by the end."""

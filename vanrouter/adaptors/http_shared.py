@@ -9,6 +9,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol
 
 from vanrouter.core.stream import RELEASED, Producer, Sink, StreamConsumer, StreamHead
+from vanrouter.engine.messages import encode_stream_head
 from vanrouter.ids import random_suffix
 from vanrouter.net.memory import Trimmer
 from vanrouter.net.reactor import Reactor
@@ -87,12 +88,30 @@ class Shared:
 class Reply:
     """A reply address, and the stream that uses it now."""
 
-    __slots__ = ("address", "stream", "subscription")
+    __slots__ = ("_head", "_head_of", "address", "stream", "subscription")
 
     def __init__(self, router: HttpRouter) -> None:
         self.subscription = router.new_reply_address(self)
         self.address = self.subscription.address
         self.stream: RequestStream | None = None
+        self._head_of: tuple[str, str, int] | None = None
+        self._head = (b"", b"")
+
+    def encode_head(self, to: str, protocol: str, identity: str) -> bytes:
+        """Encode the header of a client stream that is answered here.
+
+        Args:
+            to: the service address.
+            protocol: version of HTTP that is spoken in it, "1" or "2".
+            identity: of the flow record, the correlation-id: the one thing that differs from the last one here.
+        """
+        octets = identity.encode()
+        if self._head_of != (to, protocol, len(octets)):
+            head = encode_stream_head(to, self.address, identity, http=protocol)
+            before, _, after = head.rpartition(octets)
+            self._head_of, self._head = (to, protocol, len(octets)), (before, after)
+        before, after = self._head
+        return before + octets + after
 
     def on_stream(self, head: StreamHead, producer: Producer) -> Sink:
         """A server stream has come."""

@@ -129,6 +129,14 @@ class Arrivals:
         if stream is not None:
             stream.lost(False)
 
+    def forget(self) -> None:
+        """Hand nothing on any more, and accept when the producer finishes."""
+        self._is_paused = False
+        self._kept = bytearray()
+        self._stream = None
+        if self._has_finished:
+            self.settle(ACCEPTED)
+
     def settle(self, state: int) -> None:
         """Answer the stream, once; nothing is handed on any more."""
         self._stream = None
@@ -244,7 +252,7 @@ class StreamTransport:
             if is_broken:
                 out.abort()
             else:
-                out.finish()
+                out.finish(True)
         if arrivals is not None:
             arrivals.settle(state)
 
@@ -269,15 +277,15 @@ class RequestStream(StreamTransport):
         self.has_answer = False
         """The server stream has come."""
 
-    def open(self, to: str, protocol: str, correlation_id: str | None) -> None:
+    def open(self, to: str, protocol: str, identity: str) -> None:
         """Begin the client stream.
 
         Args:
             to: the service address.
             protocol: version of HTTP that is spoken in it, "1" or "2".
-            correlation_id: identity of the request's flow record.
+            identity: of the request's flow record, the correlation-id.
         """
-        head = encode_stream_head(to, self._reply.address, correlation_id, None, http=protocol)
+        head = self._reply.encode_head(to, protocol, identity)
         out = self.shared.router.open_stream(to, head, STREAM_FLAGS, self)
         if self.codec is None:  # a service of this router has refused already
             out.finish(True)
@@ -351,13 +359,14 @@ class RequestStream(StreamTransport):
 
 
 class AnswerStream(StreamTransport):
-    """A connector's end: one request and its answer, or whatever a plain TCP listener carries."""
+    """A connector's end: one request and its answer (`is_single`), or whatever a plain TCP listener carries."""
 
-    __slots__ = ("_reply_to",)
+    __slots__ = ("_is_single", "_reply_to")
 
-    def __init__(self, shared: Shared, reply_to: str) -> None:
+    def __init__(self, shared: Shared, reply_to: str, *, is_single: bool) -> None:
         super().__init__(shared)
         self._reply_to = reply_to
+        self._is_single = is_single
 
     def accept(self, producer: Producer) -> Sink:
         """Take the client stream; the codec must be there."""
@@ -387,10 +396,21 @@ class AnswerStream(StreamTransport):
             self.lost(False)
 
     def close(self) -> None:
-        """The exchange is complete."""
+        """The exchange is complete. Its listener sees that, too, and finishes the client stream, which is then settled
+        without a word.
+        """
         if self._out is None and self.codec is not None:
             self._begin()
-        self.release(ACCEPTED, is_broken=False)
+        self.codec = None
+        out, self._out = self._out, None
+        if out is not None:
+            out.finish(True)
+        arrivals, self._arrivals = self._arrivals, None
+        if arrivals is not None:
+            if self._is_single:
+                arrivals.forget()
+            else:
+                arrivals.settle(ACCEPTED)
 
     def abort(self, failure: Failure | None = None) -> None:
         """There is no answer, or not all of it."""

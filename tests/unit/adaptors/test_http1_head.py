@@ -1,5 +1,6 @@
 import pytest
 
+from vanrouter.adaptors import http1_head
 from vanrouter.adaptors.http1_head import MessageError, RequestParser, ResponseParser
 from vanrouter.adaptors.http_exchange import HTTP_1_0, HTTP_1_1, HeadLimits, RequestHead, ResponseHead
 
@@ -207,3 +208,35 @@ def test_tunnels() -> None:
 def test_refused_responses(lines: list[bytes]) -> None:
     with pytest.raises(MessageError):
         response(*lines)
+
+
+def test_heads_that_were_seen_before() -> None:
+    head = b"GET /again HTTP/1.1\r\nHost: a\r\nConnection: close\r\nA: b\r\n\r\n"
+    first, again = RequestParser(HeadLimits()), RequestParser(HeadLimits())
+    one, two = first.parse(head), again.parse(head, b"https")
+    assert one is not two
+    assert (one.target, one.headers, two.target, two.headers) == (b"/again", [(b"A", b"b")]) * 2
+    assert (two.scheme, again.keeps_alive, again.is_chunked) == (b"https", False, False)
+    with pytest.raises(MessageError):
+        RequestParser(HeadLimits(65536, 2)).parse(head)
+    one.headers = []
+    assert RequestParser(HeadLimits()).parse(head).headers == [(b"A", b"b")]
+
+
+def test_an_answer_means_what_was_asked() -> None:
+    lines = (b"HTTP/1.1 200 OK", b"Content-Length: 9", b"X-Again: 1")
+    for _ in range(2):
+        assert response(*lines)[0].length == 9
+        assert response(*lines, method=b"HEAD")[0].length == 0
+        assert response(*lines, method=b"CONNECT")[0].length is None
+
+
+def test_personal_heads_are_not_remembered() -> None:
+    before = len(http1_head._known_requests)
+    request(b"GET / HTTP/1.1", b"Host: a", b"COOKIE: secret")
+    request(b"GET / HTTP/1.1", b"Host: a", b"Authorization: secret")
+    request(b"GET / HTTP/1.1", b"Host: a", b"X: " + b"y" * 2000)
+    assert len(http1_head._known_requests) == before
+    for number in range(3 * http1_head.MAX_KNOWN_HEADS):
+        request(b"GET /%d HTTP/1.1" % number, b"Host: a")
+    assert len(http1_head._known_requests) <= http1_head.MAX_KNOWN_HEADS

@@ -5,6 +5,7 @@ from tests.unit.adaptors.streams import Loop
 from vanrouter.adaptors import http_shared
 from vanrouter.adaptors.http_shared import NOWHERE, Shared
 from vanrouter.core.stream import RELEASED, StreamHead
+from vanrouter.engine.messages import encode_stream_head
 
 
 class Stream:
@@ -54,3 +55,10 @@ def test_flow_identities_are_distinct(loop: Loop) -> None:
     first, second = shared.next_flow_identity(), shared.next_flow_identity()
     assert first != second
     assert first.split(":")[0] == second.split(":")[0]
+
+
+def test_heads_differ_in_their_identity_alone(loop: Loop) -> None:
+    reply = Shared(loop.router).replies.take(Stream())  # type: ignore[arg-type]
+    for to, protocol, identity in zip("aaabx", "11221", ("x:1", "x:2", "x:3", "x:33", "x:4"), strict=True):
+        expected = encode_stream_head(to, reply.address, identity, http=protocol)
+        assert reply.encode_head(to, protocol, identity) == expected

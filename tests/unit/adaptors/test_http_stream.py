@@ -205,14 +205,14 @@ def test_a_producer_that_ignores_the_window(loop: Loop) -> None:
 class Answering(End):
     def __init__(self, loop: Loop) -> None:
         super().__init__(loop)
-        self.stream = AnswerStream(self.shared, "reply")
+        self.stream = AnswerStream(self.shared, "reply", is_single=True)
         self.stream.codec = self.codec
         self.arrivals = loop.call(lambda: self.stream.accept(self.producer))
 
 
 def test_the_answer_begins_with_its_first_octet(loop: Loop) -> None:
     end = End(loop)
-    stream = AnswerStream(end.shared, "reply")
+    stream = AnswerStream(end.shared, "reply", is_single=True)
     stream.codec = end.codec
 
     def offered() -> Sink:
@@ -220,7 +220,7 @@ def test_the_answer_begins_with_its_first_octet(loop: Loop) -> None:
         sink.push(b"ask")
         return sink
 
-    loop.call(offered)
+    sink = loop.call(offered)
     loop.call(lambda: None)
     assert not end.heads
     stream.write(b"answer")
@@ -228,6 +228,9 @@ def test_the_answer_begins_with_its_first_octet(loop: Loop) -> None:
     assert end.sink.octets == b"answer"
     stream.close()
     assert end.sink.calls == ["finish"]
+    assert not end.producer.outcomes
+    sink.push(b"late")
+    sink.finish(True)
     assert end.producer.outcomes == [ACCEPTED]
 
 
@@ -242,7 +245,7 @@ def test_a_silent_listener_is_answered_at_once(loop: Loop) -> None:
 )
 def test_what_a_failure_is_told_as(loop: Loop, failure: Failure | None, state: int) -> None:
     end = End(loop)
-    stream = AnswerStream(end.shared, "reply")
+    stream = AnswerStream(end.shared, "reply", is_single=True)
     stream.codec = end.codec
     arrivals = stream.accept(end.producer)
     arrivals.push(b"ask")
