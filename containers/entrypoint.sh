@@ -8,10 +8,11 @@ if [ "$#" -gt 0 ]; then
 fi
 if [ -n "${VANROUTER_CONF:-}" ]; then
     case "$VANROUTER_CONF" in
-        \[*) file=/run/vanrouter/vanrouter.json ;;
-        -*) file=/run/vanrouter/vanrouter.yaml ;;
-        *) file=/run/vanrouter/vanrouter.conf ;;
+        \[*) form=json ;;
+        -*) form=yaml ;;
+        *) form=conf ;;
     esac
+    file="$(mktemp -d)/vanrouter.$form"
     printf '%s\n' "$VANROUTER_CONF" >"$file"
 else
     file="${VANROUTER_CONF_FILE:-/etc/vanrouter/vanrouter.conf}"

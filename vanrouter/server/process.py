@@ -9,6 +9,7 @@ import gc
 import logging
 import os
 import signal
+import sys
 from types import FrameType
 
 from vanrouter.engine.proton import check_engine
@@ -58,7 +59,8 @@ def run(configuration: Configuration, options: StartOptions) -> int:
     options.on_ready()
     # What exists now lives as long as the process: the collector need not look at it again.
     gc.collect()
-    gc.freeze()
+    if sys.implementation.name == "cpython":  # PyPy's collector is of another kind
+        gc.freeze()
     site.reactor.run()
     logger.info("Shut Down")
     signal.set_wakeup_fd(-1)

@@ -6,6 +6,7 @@ import gc
 import os
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -58,7 +59,8 @@ def router(monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
     signal.set_wakeup_fd(-1)
     for number, handler in handlers.items():
         signal.signal(number, handler)
-    gc.unfreeze()
+    if sys.implementation.name == "cpython":
+        gc.unfreeze()
     found.close()
 
 
