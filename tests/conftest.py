@@ -20,7 +20,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """PyPy finds what was left open at some later collection, in whatever test runs then; CPython tells whose it was."""
+    """PyPy finds what was left open at some later collection, in whatever test runs then; CPython says whose it was."""
     if sys.implementation.name == "pypy":
         config.addinivalue_line("filterwarnings", "ignore::pytest.PytestUnraisableExceptionWarning")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import re
@@ -199,12 +200,21 @@ def test_daemon_detaches_and_writes_its_pid(tmp_path: Path) -> None:
             pass
         assert "Operational" in log.read_text()
     finally:
-        descriptor = os.pidfd_open(pid)
+        descriptor = open_process(pid)
         os.kill(pid, signal.SIGTERM)
     try:
         assert select.select([descriptor], [], [], 10)[0], "the daemon did not end"
     finally:
         os.close(descriptor)
+
+
+def open_process(pid: int) -> int:
+    """Return a descriptor that can be read when the process has ended (pidfd_open(2), which PyPy has no name for)."""
+    if sys.implementation.name == "cpython":
+        return os.pidfd_open(pid)
+    descriptor = ctypes.CDLL(None, use_errno=True).syscall(434, pid, 0)
+    assert descriptor >= 0, os.strerror(ctypes.get_errno())
+    return int(descriptor)
 
 
 def test_daemon_says_why_it_did_not_start(tmp_path: Path) -> None:

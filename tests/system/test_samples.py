@@ -11,7 +11,9 @@ from tests.system.harness import vanrouter_program
 from vanrouter.mgmt.config import Configuration, load_file
 
 ROOT = Path(__file__).parents[2]
-SAMPLES = sorted((ROOT / "config").iterdir())
+FOR_OTHER_PROGRAMS = {"grafana-dashboard.json", "prometheus-rules.yaml"}
+"""`tests/unit/mgmt/test_series.py` and `tests/system/test_port.py` look at these."""
+SAMPLES = sorted(path for path in (ROOT / "config").iterdir() if path.name not in FOR_OTHER_PROGRAMS)
 
 
 def described(configuration: Configuration) -> list[tuple[str, dict[str, object]]]:
