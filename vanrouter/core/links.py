@@ -95,8 +95,9 @@ class Receiver:
         "rejected",
         "released",
         "replenishes_at_once",
+        "sampled",
+        "sampled_before",
         "session",
-        "settled_count",
         "target_text",
         "to_grant",
         "unsettled",
@@ -143,7 +144,8 @@ class Receiver:
         self.rejected = 0
         self.released = 0
         self.modified = 0
-        self.settled_count = 0
+        self.sampled = self.sampled_before = 0
+        """Settlements at the last two looks (`rates`)."""
         self.delayed_1s = 0
         self.delayed_10s = 0
         self.zero_credit_since: float | None = None
@@ -185,8 +187,9 @@ class Sender:
         "ready",
         "rejected",
         "released",
+        "sampled",
+        "sampled_before",
         "session",
-        "settled_count",
         "settles",
         "source_text",
         "unsettled",
@@ -236,7 +239,8 @@ class Sender:
         self.rejected = 0
         self.released = 0
         self.modified = 0
-        self.settled_count = 0
+        self.sampled = self.sampled_before = 0
+        """Settlements at the last two looks (`rates`)."""
         self.delayed_1s = 0
         self.delayed_10s = 0
         self.zero_credit_since: float | None = None

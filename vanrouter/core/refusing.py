@@ -27,7 +27,6 @@ class Refusing:
         """Refuse a complete delivery for what it is."""
         set_outcome(pn, REJECTED, error)
         receiver.rejected += 1
-        receiver.settled_count += 1
         delivery_settle(pn)
         grant(receiver)
 
@@ -54,7 +53,6 @@ class Refusing:
         else:
             delivery_update(pn, RELEASED)
             receiver.released += 1
-        receiver.settled_count += 1
         delivery_settle(pn)
         if receiver.address is not None and not receiver.replenishes_at_once and not receiver.address.is_reachable:
             receiver.connection.drain(receiver)

@@ -39,7 +39,6 @@ def grant(receiver: Receiver) -> None:
 
 def count_outcome(link: Receiver | Sender, state: int) -> None:
     """Count a settled delivery by its outcome."""
-    link.settled_count += 1
     if state == ACCEPTED:
         link.accepted += 1
     elif state == RELEASED:
@@ -107,7 +106,6 @@ class Settlement:
             if sender.rank:
                 sender.ease()
             sender.accepted += 1
-            sender.settled_count += 1
             if delivery.hop is not None:
                 self._one_less(delivery)
             pn_in = delivery.pn_in
@@ -115,7 +113,6 @@ class Settlement:
             del connection.incoming[pn_in]
             receiver.unsettled -= 1
             receiver.accepted += 1
-            receiver.settled_count += 1
             if self._loop.now - delivery.began >= 1.0:
                 self._count_delay(delivery)
             delivery_update(pn_in, ACCEPTED)

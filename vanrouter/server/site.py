@@ -19,6 +19,7 @@ from vanrouter.adaptors.tcp_listener import ListenerService
 from vanrouter.adaptors.tcp_shared import Shared
 from vanrouter.core.auto_links import AutoLink
 from vanrouter.core.connection import Connection
+from vanrouter.core.rates import SettleRates
 from vanrouter.core.router import Router
 from vanrouter.core.stuck import StuckReport
 from vanrouter.errors import ConfigError, ManagementError, VanrouterError
@@ -83,6 +84,7 @@ class Site:
         self.http = HttpServices(self.router)
         self.take_limits(entity)
         self.settings = Settings(self.registry, entity, options.logs)
+        self.rates = SettleRates(self.router)
         self.objects: dict[Entity, Any] = {}
         """The live object of each entity that has one."""
         self.fingerprints: dict[str, str] = {}
@@ -132,6 +134,7 @@ class Site:
         self.management.start()
         self.flows.start()
         StuckReport(router).start()
+        self.rates.start()
         for config in self._configuration.entities:
             entity = self.registry.load(config)
             try:

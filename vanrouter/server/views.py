@@ -126,7 +126,7 @@ class LiveViews:
         stuck = stuck_deliveries(self._router, now)
         for link in list(self._router.links.values()):
             if not link.closed and not link.connection.engine.lost:
-                yield link_row(link, now, stuck[link])
+                yield link_row(link, now, stuck[link], self._site.rates.rate(link))
 
     def _rows_router_address(self) -> Iterator[Mapping[str, object]]:
         for address in list(self._router.table.addresses.values()):
@@ -268,8 +268,8 @@ def connection_row(connection: Connection, now: float) -> dict[str, Any]:
     }
 
 
-def link_row(link: Receiver | Sender, now: float, stuck: int) -> dict[str, Any]:
-    """Return the row of a link."""
+def link_row(link: Receiver | Sender, now: float, stuck: int, rate: int) -> dict[str, Any]:
+    """Return the row of a link. `rate`: settlements a second."""
     is_out = isinstance(link, Sender)
     kind = link.kind.value.strip()
     if link.kind is LinkKind.STREAM and not link.connection.is_interior_link:
@@ -300,7 +300,7 @@ def link_row(link: Receiver | Sender, now: float, stuck: int) -> dict[str, Any]:
         "openMovedStreams": link.moved_streams if isinstance(link, Sender) else 0,
         "ingressHistogram": None,
         "priority": link.priority,
-        "settleRate": 0,
+        "settleRate": rate,
         "creditAvailable": max(0, link_credit(link.pn)),
         "zeroCreditSeconds": int(zero_credit_s(link, now)),
     }
