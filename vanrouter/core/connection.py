@@ -28,7 +28,7 @@ from vanrouter.core.stream_links import StreamLinks
 from vanrouter.engine import proton, trace
 from vanrouter.engine.annotations import Annotations, edge_section, next_hop_section
 from vanrouter.engine.connection import EngineConnection
-from vanrouter.engine.proton import link_credit, link_drained, link_flow, link_get_drain
+from vanrouter.engine.proton import link_credit, link_drained, link_flow, link_get_drain, session_outgoing_bytes
 from vanrouter.engine.security import PeerSecurity
 from vanrouter.ids import random_suffix
 
@@ -41,6 +41,9 @@ logger = logging.getLogger(__name__)
 NORMAL_WINDOW_BYTES = 8 << 20
 ROUTER_WINDOW_BYTES = 128 << 20
 """Session windows towards clients and towards routers (router protocol, section 2.4)."""
+
+SESSION_BYTES = 1 << 20
+"""Octets that may wait in a session of a client whose window is shut; it goes on at half of it (section 2.4)."""
 
 RESUMED_IN_A_FLUSH = 256
 """Paused flows looked at after each write, so that its cost does not grow with the flows that stand still."""
@@ -97,6 +100,8 @@ class Connection:
         self.grants: list[Receiver] = []
         self.outstanding: dict[Address, int] = {}
         """Unsettled deliveries of each address sent to this neighbour (balanced, router protocol, section 7.3)."""
+        self.shut_sessions: set[Any] = set()
+        """Sessions in which so much waits that nothing more is put there."""
         self.waiting: dict[Sender, None] = {}
         """Links with credit and a queue: they wait for the socket."""
         self.paused: deque[Any] = deque()
@@ -268,6 +273,7 @@ class Connection:
         """End a session of our own; it is freed when the peer has answered."""
         if session in self.sessions and not self.is_closed:
             self.sessions.discard(session)
+            self.shut_sessions.discard(session)
             proton.session_close(session)
             self.loop.dirty.add(self.engine)
 
@@ -278,6 +284,7 @@ class Connection:
         for sender in [sender for sender in self.senders.values() if sender.session == session]:
             self.end_sender(sender)
         self.sessions.discard(session)
+        self.shut_sessions.discard(session)
         if session == self.streams.session:
             self.streams.session = None
         if self.role is Role.INTER_ROUTER_DATA and self.peer.is_vanrouter and not self.is_outbound:
@@ -327,6 +334,7 @@ class Connection:
         for sender in list(self.senders.values()):
             self.end_sender(sender)
         self.paused.clear()
+        self.shut_sessions.clear()
         self.waiting.clear()
         self.grants.clear()
         self.streams.clear()
@@ -377,6 +385,7 @@ class Connection:
         """Take a link on which we send."""
         sender = Sender(self, pn, self.router.next_link_id(), name, kind, self.capacity)
         sender.session = proton.link_session(pn)
+        sender.is_shut = sender.session in self.shut_sessions
         sender.carries_annotations = self.is_router or not self.strips_out
         sender.is_guarded = self.has_echo_rules
         sender.is_special = sender.is_guarded or self.message_log is not None
@@ -518,8 +527,28 @@ class Connection:
                 receiver.to_grant = 0
             grants.clear()
 
+    def watch_session(self, session: Any) -> None:
+        """Put nothing more into a session whose window the peer keeps shut, once enough waits in it."""
+        if not self.is_router and session_outgoing_bytes(session) > SESSION_BYTES and session not in self.shut_sessions:
+            self.shut_sessions.add(session)
+            for sender in self.senders.values():
+                if sender.session == session:
+                    sender.is_shut = True
+                    sender.ready = False
+
+    def _open_sessions(self) -> None:
+        """Go on with the sessions in which less waits by now."""
+        for session in [one for one in self.shut_sessions if session_outgoing_bytes(one) <= SESSION_BYTES // 2]:
+            self.shut_sessions.discard(session)
+            for sender in [sender for sender in self.senders.values() if sender.session == session]:
+                sender.is_shut = False
+                self.router.forwarder.drain_queue(sender)
+                self.answer_drain(sender)
+
     def on_writable(self) -> None:
         """All that was queued has been written."""
+        if self.shut_sessions:
+            self._open_sessions()
         if self.waiting and not self.engine.blocked:
             for sender in list(self.waiting):
                 self.router.forwarder.drain_queue(sender)

@@ -18,7 +18,7 @@ from vanrouter.core.links import Delivery, LinkKind, Origin, Receiver, Sender
 from vanrouter.core.pending import Pending
 from vanrouter.core.refusing import Refusing
 from vanrouter.core.resending import RetriedTransit
-from vanrouter.core.sending import Sending
+from vanrouter.core.sending import EACH, Sending
 from vanrouter.core.settlement import NO_ADDRESS, Settlement, grant
 from vanrouter.core.stream import ACCEPTED, RELEASED
 from vanrouter.core.table import Address, LocalService, Node, Treatment
@@ -150,6 +150,8 @@ class Forwarder(Sending, Refusing):
         if sender.credit <= 0:
             sender.ready = False
         sender.deliveries += 1
+        if not sender.deliveries & EACH:
+            connection.watch_session(sender.session)
         self.dirty.add(connection.engine)
         if settled:
             delivery_settle(pn_out)

@@ -173,6 +173,7 @@ class Sender:
         "id",
         "is_draining",
         "is_guarded",
+        "is_shut",
         "is_special",
         "kind",
         "modified",
@@ -211,6 +212,8 @@ class Sender:
         """On a connection with echo rules (section 9.5): not for every delivery."""
         self.is_special = False
         """It is guarded, or what goes out on it is logged: not for the shortest way through the forwarder."""
+        self.is_shut = False
+        """Too much waits in its session, whose window the peer keeps shut (section 2.4)."""
         self.settles = False
         """The peer asked for settled deliveries: we settle on its behalf (router protocol, section 7.5)."""
         self.credit = 0
@@ -254,7 +257,7 @@ class Sender:
 
     def update_ready(self) -> None:
         """Recompute `ready`; to be called after any of what it stands for has changed."""
-        self.ready = self.credit > 0 and not self.queue and self.busy is None and not self.closed
+        self.ready = self.credit > 0 and not self.queue and self.busy is None and not self.closed and not self.is_shut
 
 
 class Origin(Protocol):

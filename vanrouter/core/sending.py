@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from vanrouter.engine.annotations import Annotations
 
 
+EACH = 16 - 1
+"""Mask of a link's deliveries: after each sixteenth its session is looked at."""
+
+
 class Waiting(Protocol):
     """A stream, or one copy of it, that waits for its turn on a link."""
 
@@ -89,6 +93,8 @@ class Sending:
         if sender.credit <= 0:
             sender.ready = False
         sender.deliveries += 1
+        if not sender.deliveries & EACH:
+            sender.connection.watch_session(sender.session)
         self.dirty.add(sender.connection.engine)
         if delivery.settled:
             delivery_settle(pn)
@@ -144,7 +150,7 @@ class Sending:
             sender.ease()
         queue.append(delivery)
         sender.ready = False
-        if sender.credit > 0 and sender.busy is None:
+        if sender.credit > 0 and sender.busy is None and not sender.is_shut:
             sender.connection.waiting[sender] = None
 
     def drain_queue(self, sender: Sender) -> None:
@@ -152,7 +158,9 @@ class Sending:
         queue = sender.queue
         sender.ease()
         engine = sender.connection.engine
-        while queue and sender.credit > 0 and sender.busy is None and not engine.blocked and not sender.closed:
+        while queue and sender.credit > 0 and sender.busy is None and not (engine.blocked or sender.is_shut):
+            if sender.closed:
+                break
             delivery = queue.popleft()
             content, section = delivery.content, delivery.section
             if delivery.annotations is None:
@@ -167,7 +175,7 @@ class Sending:
                     self.router.queue_wait.observe(self.router.reactor.now - delivery.began)
                 self.put(delivery, section, content, 0, 0)
         sender.update_ready()
-        if queue and sender.credit > 0 and sender.busy is None and not sender.closed:
+        if queue and sender.credit > 0 and sender.busy is None and not (sender.closed or sender.is_shut):
             sender.connection.waiting[sender] = None
         else:
             sender.connection.waiting.pop(sender, None)

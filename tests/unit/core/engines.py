@@ -28,7 +28,7 @@ from vanrouter.net.reactor import Reactor
 
 LEFT_EMPTY = (
     *("incoming", "outgoing", "receivers", "senders", "outstanding"),
-    *("waiting", "paused", "grants", "trunks"),
+    *("waiting", "shut_sessions", "paused", "grants", "trunks"),
 )
 """Of a connection that is over."""
 
@@ -211,7 +211,7 @@ class World:
                     f"{sender.name}: {sender.credit}, the engine has {proton.link_credit(sender.pn)}"
                 )
                 if not sender.queue and sender.busy is None:
-                    assert sender.ready == (sender.credit > 0)
+                    assert sender.ready == (sender.credit > 0 and not sender.is_shut)
             for sender in connection.waiting:
                 assert sender.pn in connection.senders
             assert all(count > 0 for count in connection.outstanding.values())

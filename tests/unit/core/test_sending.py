@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.unit.core.engines import ACCEPTED, RELEASED, World, message
+from vanrouter.core.connection import SESSION_BYTES
+from vanrouter.engine import proton
 
 
 def test_order_is_kept_while_it_waits(world: World) -> None:
@@ -95,3 +99,40 @@ def test_many_streams_that_wait_for_one_link(world: World) -> None:
     world.check()
     assert len(rx.contents) == 801
     assert all(one.state == ACCEPTED for one in [*sent, *halves, busy])
+
+
+@pytest.mark.parametrize("settled", [False, True])
+@pytest.mark.parametrize("size", [100, 10_000])
+def test_a_client_that_keeps_its_window_shut(world: World, settled: bool, size: int) -> None:
+    """Credit in plenty, and nothing read: what waits in the engine has a bound, and another session goes on."""
+    router = world.router()
+    client = world.client(router)
+    shut = client.receiver("a", credit=1_000_000, session=client.session(1 << 17))
+    shut.reads = False
+    beside = client.receiver("b", credit=10, session=client.session())
+    tx, other = world.client(router).sender("a"), world.client(router).sender("b")
+    count = 0
+    for _ in range((6 << 20) // size if size > 1000 else 20_000):
+        if tx.credit <= 0:
+            break
+        tx.send(b"m" * size, settled=settled)
+        count += 1
+        if count % 50 == 0:
+            world.settle()
+    world.settle()
+    world.check()
+    sender = shut.here
+    waiting = proton.session_outgoing_bytes(sender.session)
+    assert waiting <= SESSION_BYTES + 17 * (size + 100)
+    assert sender.is_shut or tx.credit == 0
+    other.send(b"passes")
+    world.settle()
+    assert beside.contents == [b"passes"]
+    shut.auto = ACCEPTED
+    shut.read_on()
+    world.settle()
+    world.check()
+    assert not client.there.shut_sessions
+    got = len(shut.contents)
+    assert got == count if not settled else got + sender.dropped_presettled == count
+    assert tx.credit == 250
