@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.interop.conftest import c_router  # noqa: F401  # fixtures are found by name
 from tests.long.lab import Lab, Machine, NameServer, laboratory, time_passes
 from tests.system.harness import Router, Section, tcp_connector, tcp_listener
 from tests.system.network import eventually
@@ -136,8 +137,8 @@ def test_partition_heals(lab: Lab) -> None:
         lab.unplug(trunk)
         began = time.monotonic()
         while time.monotonic() - began < cut_s:
-            assert machines["a"].succeeds(ports["a"]["b"])
-            assert machines["d"].succeeds(ports["d"]["c"])
+            assert machines["a"].succeeds(ports["a"]["b"], 5)
+            assert machines["d"].succeeds(ports["d"]["c"], 5)
             time_passes(0.2)
         assert not machines["a"].succeeds(ports["a"]["d"])
         lab.plug(trunk)
@@ -252,3 +253,20 @@ def test_long_ways_with_losses(pair: Pair) -> None:
         took = pair.up(90, 20)
         print(f"cut for {cut_s} s: back after {took:.1f} s")
         assert took < 60
+
+
+def test_the_c_router_holds_the_dead_connection(pair: Pair, c_router: str) -> None:  # noqa: F811
+    """It refuses the new one of the same group for up to 16 s; vanrouter comes as another group."""
+    pair.a_sections.append(connecting(pair.b.address))
+    pair.b_sections.append(listening())
+    pair.b.router("B", pair.b_sections, program=c_router)
+    pair.start_a()
+    pair.up(3 * BACK_S)
+    for cut_s in (4.0, 7.0, 12.0, 25.0):
+        pair.a.silence()
+        time_passes(cut_s)
+        pair.a.heal()
+        took = pair.up(4 * BACK_S)
+        print(f"cut for {cut_s} s: back after {took:.2f} s")
+        assert took < BACK_S
+        time_passes(3.0)
