@@ -132,14 +132,20 @@ class AmqpConnector:
             return SILENT_HELLO_AGES * age
         return max(SILENT_HELLO_AGES * age, settings.idle_timeout_s / 2 + 1) if settings.idle_timeout_s else 0.0
 
-    def on_silence(self, silent: _Dial, silence_s: float) -> None:
-        """A connection has been silent for too long: make it anew, and with a control connection its whole group."""
-        condition = ("proton:io", f"nothing heard for {silence_s:.0f} s")
-        dials = (*self._dials, *self._retired) if silent is self._dials[0] else (silent,)
-        for dial in dials:
-            connection = dial.connection
-            if connection is not None and (dial is silent or dial.silent_for() >= silence_s / SILENT_HELLO_AGES):
-                connection.engine.drop(condition)
+    def end_silent(self, control: Connection) -> float:
+        """Make anew what has been silent for too long; return after how long to look again, 0 when it is over.
+
+        Of a group whose control connection is silent, the others count as silent sooner.
+        """
+        own = self._dials[0]
+        is_silent = own.silent_for() >= self.silence_s(own)
+        for dial in (*self._dials, *self._retired):
+            is_other = is_silent and dial is not own
+            limit_s = self.silence_s(own) / SILENT_HELLO_AGES if is_other else self.silence_s(dial)
+            if dial.connection is not None and 0 < limit_s <= dial.silent_for():
+                reason = f"nothing heard for {dial.silent_for():.0f} s"
+                dial.connection.engine.drop(("proton:io", reason))
+        return 0.0 if own.connection is not control else self.silence_s(own) - own.silent_for()
 
     def on_refused(self) -> None:
         """The peer has closed the control connection, opened as it was, without a word.
@@ -412,18 +418,15 @@ class _Dial:
         connection.on_closed = lambda condition: self._lost(connection, condition)
         self._deadline = self._router.reactor.call_later(HANDSHAKE_S, lambda: self._handshake_overdue(connection))
         connector.connections.start(connection)
-        self._listen(connection)
+        if self.is_control:
+            self._listen(connection)
 
     def _listen(self, connection: Connection) -> None:
-        """Notice when nothing comes any more; looked at once for each time that silence may last."""
-        limit_s = self._connector.silence_s(self)
-        if connection.is_closed or self.connection is not connection or not limit_s:
-            return
-        left_s = limit_s - self.silent_for()
-        if left_s > 0:
-            self._silence = self._router.reactor.call_later(left_s, lambda: self._listen(connection))
-        else:
-            self._connector.on_silence(self, limit_s)
+        """Notice when nothing comes any more; the control connection looks after its whole group."""
+        if self.connection is connection and self._connector.silence_s(self):
+            again_s = self._connector.end_silent(connection)
+            if again_s > 0:
+                self._silence = self._router.reactor.call_later(again_s, lambda: self._listen(connection))
 
     def _handshake_overdue(self, connection: Connection) -> None:
         if not connection.is_opened and not connection.is_closed:

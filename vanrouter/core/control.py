@@ -38,6 +38,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("vanrouter.routing.control")
 
+HELLO_KEY = "Lqdhello"
+HELLO_BYTES = 4096
+"""A longer HELLO is not kept; it would name a hundred neighbours."""
+
 LOCAL_KEYS = frozenset(("Lqdhello", "Lqdrouter", "Lqdrouter.ma"))
 ALL_KEYS = frozenset(("Tqdrouter", "Tqdrouter.ma"))
 CONTROL_KEYS = LOCAL_KEYS | ALL_KEYS
@@ -60,6 +64,8 @@ class ControlHost:
         self._timer: Any = None
         self._bound: dict[str, set[str]] = {}
         """Keys of the addresses that each router has."""
+        self._hellos: dict[Connection, tuple[bytes, tuple[str, object]]] = {}
+        """The last HELLO of each connection: octets, opcode and body."""
         self._limited: set[Connection] = set()
         """Neighbours that are no vanrouters: with them the network is limited (router protocol, section 12)."""
         self.last_topology_change = 0.0
@@ -83,6 +89,7 @@ class ControlHost:
 
     def on_link_lost(self, connection: Connection) -> None:
         """A control link, or the whole connection, is gone."""
+        self._hellos.pop(connection, None)
         if connection in self._limited:
             self._limited.discard(connection)
             if not self._limited:
@@ -120,7 +127,7 @@ class ControlHost:
         if not settled:
             proton.delivery_update(pn, 0x24)
         delivery_settle(pn)
-        router.forwarder.grant(receiver)
+        self._grant(receiver)
         if router.own in annotations.trace:
             return  # it has come round; the radius rule is not asked: with unequal costs a right way may be longer
         key = address.key
@@ -129,21 +136,49 @@ class ControlHost:
             return
         if key not in CONTROL_KEYS:
             return
-        try:
-            message = decode_message(content[annotations.length :])
-        except PeerError as error:
-            logger.warning("[C%d] Control message refused: %s", receiver.connection.id, error.description)
+        decoded = self._decode(receiver.connection, key, content, annotations)
+        if decoded is None:
             return
-        opcode = message.application_properties.get("opcode")
-        name = opcode if isinstance(opcode, str) else ""
+        name, body = decoded
         now = self._loop.now
         # A copy of a flooded message that tells nothing new is neither taken in nor passed on: copies would multiply.
-        if key[0] == "T" and not self.plane.should_forward(name, message.body, len(annotations.trace), now):
+        if key[0] == "T" and not self.plane.should_forward(name, body, len(annotations.trace), now):
             return
-        commands = self.plane.on_message(name, message.body, receiver.connection.id, now)
+        commands = self.plane.on_message(name, body, receiver.connection.id, now)
         if key[0] == "T":
             self._spread(address, content[annotations.length :], annotations, receiver.connection)
         self._execute(commands)
+
+    def _decode(
+        self, connection: Connection, key: str, content: bytes, annotations: Annotations
+    ) -> tuple[str, object] | None:
+        """Return opcode and body; None of what is no message. A HELLO that says what the last one did is known."""
+        is_hello = key == HELLO_KEY
+        if is_hello:
+            last = self._hellos.get(connection)
+            if last is not None and last[0] == content:
+                return last[1]
+        try:
+            message = decode_message(content[annotations.length :])
+        except PeerError as error:
+            self.plane.on_undecodable(error, connection.id, self._loop.now)
+            return None
+        opcode = message.application_properties.get("opcode")
+        decoded = (opcode if isinstance(opcode, str) else "", message.body)
+        if is_hello and len(content) <= HELLO_BYTES:
+            self._hellos[connection] = (content, decoded)
+        return decoded
+
+    @staticmethod
+    def _grant(receiver: Receiver) -> None:
+        """Give a credit back with the next message of our own, or when many are due.
+
+        At once it would be a frame of its own for each HELLO: as many again, and each wakes up an idle peer.
+        """
+        receiver.to_grant += 1
+        if receiver.to_grant * 4 == receiver.capacity or receiver.capacity < 4:
+            receiver.connection.grants.append(receiver)
+            receiver.connection.loop.dirty.add(receiver.connection.engine)
 
     def _on_timer(self) -> None:
         self._timer = None
@@ -206,6 +241,9 @@ class ControlHost:
             return
         delivery = Delivery(None, None, sender, None)
         delivery.settled = True
+        back = sender.connection.control_in
+        if back is not None and back.to_grant and back not in sender.connection.grants:
+            sender.connection.grants.append(back)
         self._router.forwarder.put(delivery, sender.connection.section(annotations, None), content, 0, 0)
 
     def _send_towards(self, router_id: str, content: bytes, annotations: Annotations) -> None:

@@ -49,6 +49,9 @@ WRITE_BYTES = 256 * 1024
 CLOSE_GRACE_S = 2.0
 """How long a peer may take to answer our CLOSE before the socket is shut."""
 
+TICK_TOGETHER_MS = 3000
+"""Keep-alives that are so far away are sent together with others."""
+
 READABLE = 0x001
 WRITABLE = 0x004
 """EPOLLIN and EPOLLOUT: part of the kernel's interface, named here so that the engine needs no event loop's module."""
@@ -375,5 +378,17 @@ class EngineConnection:
             self._tick_timer.cancel()
             self._tick_timer = None
         if deadline_ms > 0:
-            self._tick_timer = self.loop.call_later(max(0.05, (deadline_ms - now_ms) / 1000), self._tick)
+            self._tick_timer = self.loop.call_later(_tick_after(deadline_ms, now_ms), self._tick)
         self.loop.dirty.add(self)
+
+
+def _tick_after(deadline_ms: int, now_ms: int) -> float:
+    """Return when to tick next, in seconds from now: at the next full second after the deadline when it is far away.
+
+    So all idle connections of a router are served in one turn, and each of its peers gets their frames in one. What is
+    due by then, a keep-alive at half of the peer's idle time-out at the latest, may be so late.
+    """
+    wait_ms = deadline_ms - now_ms
+    if wait_ms >= TICK_TOGETHER_MS:
+        wait_ms += -deadline_ms % 1000
+    return max(0.05, wait_ms / 1000)

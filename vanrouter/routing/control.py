@@ -161,6 +161,11 @@ class ControlPlane:
             self.counters.ignored[name] += 1
         return self._finish(now)
 
+    def on_undecodable(self, error: PeerError, connection_id: int, now: float) -> None:
+        """Note a control message that cannot even be decoded."""
+        self.counters.received["other"] += 1
+        self._complaints.malformed("other", error, connection_id, now)
+
     def next_deadline(self) -> float | None:
         """Return when `on_timer` is to be called next; None: not before something else happens."""
         return self._deadlines.next()
@@ -176,6 +181,8 @@ class ControlPlane:
             elif kind == "hello" and self._neighbours.links:
                 self._send_hello(self._neighbours.links.values(), now)
                 self._deadlines.set(("hello", ""), now + self.settings.hello_interval_s)
+                for link in self._neighbours.links.values():  # a calm router wakes up for its own HELLO alone
+                    self._deadlines.move(("expire", link.connection_id), self._neighbours.expires_at(link))
             elif kind == "ra":
                 self._wants_ra = True
             elif kind == "mau":
@@ -226,8 +233,7 @@ class ControlPlane:
         copies within a second that took no shorter way tell nobody anything, nor this router: leave out `on_message`.
 
         Args:
-            opcode: its application property.
-            body: its decoded body.
+            opcode, body: as for `on_message`.
             trace_length: entries of its trace as received.
             now: monotonic seconds.
         """
@@ -310,8 +316,8 @@ class ControlPlane:
         lists_us = self.router_id in hello.seen
         hold_s = self._neighbours.hear(link, hello.id, lists_us=lists_us, now=now)
         if is_restart:
-            for other in self._neighbours.expire_others(link):
-                self._deadlines.cancel(("expire", other.connection_id), ("hold", other.connection_id))
+            others = [other.connection_id for other in self._neighbours.expire_others(link)]
+            self._deadlines.cancel(*[(kind, other) for other in others for kind in ("expire", "hold")])
         if hold_s > 0:
             self.counters.held_neighbours += 1
             self._deadlines.set(("hold", connection_id), now + hold_s)

@@ -41,6 +41,11 @@ class Deadlines:
         if present is None or at < present:
             self.set(key, at)
 
+    def move(self, key: DeadlineKey, at: float) -> None:
+        """Set the deadline of a key that has one."""
+        if key in self._at:
+            self.set(key, at)
+
     def cancel(self, *keys: DeadlineKey) -> None:
         """Remove the deadlines of these keys, as far as they have one."""
         for key in keys:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.unit.engine.pumps import Pumps
 from vanrouter.engine import proton
-from vanrouter.engine.connection import CLOSE_GRACE_S
+from vanrouter.engine.connection import CLOSE_GRACE_S, _tick_after
 
 
 class SlowChannel:
@@ -218,3 +218,10 @@ def test_a_handler_may_end_it_in_the_middle(pumps: Pumps, monkeypatch: pytest.Mo
     pumps.reactor.dirty.add(pumps.near)
     pumps.settle()
     assert pumps.server.events == ["open", "ends"]
+
+
+@pytest.mark.parametrize(
+    ("deadline_ms", "wait_s"), [(14_250, 5.0), (15_000, 5.0), (12_999, 2.999), (10_010, 0.05), (9_000, 0.05)]
+)
+def test_far_ticks_come_together_and_near_ones_in_time(deadline_ms: int, wait_s: float) -> None:
+    assert _tick_after(deadline_ms, 10_000) == wait_s

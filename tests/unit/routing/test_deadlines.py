@@ -32,6 +32,15 @@ def test_at_most() -> None:
     assert deadlines.next() == 3
 
 
+def test_only_what_is_there_is_moved() -> None:
+    deadlines = Deadlines()
+    deadlines.move(("a", 1), 5)
+    assert deadlines.next() is None
+    deadlines.set(("a", 1), 5)
+    deadlines.move(("a", 1), 7)
+    assert deadlines.next() == 7
+
+
 def test_cancel() -> None:
     deadlines = Deadlines()
     deadlines.set(("a", 1), 5)
