@@ -1,266 +1,234 @@
 """The program `van`: the operator's tool. Layer: 6.
 
-Exit codes: 0 done, 1 refused or unreachable (the reason on stderr), 2 wrong command line.
+Exit codes: 0 done; 1 refused by the router, or a file is wrong, or there is no way; 2 wrong command line; 3 the router
+cannot be reached or does not answer; 130 interrupted. The reason is one line on stderr that begins with `van: `.
 """
 
 from __future__ import annotations
 
-import functools
 import sys
-from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+import threading
 from typing import Any
 
 import click
+from click.shell_completion import get_completion_class
 
 from vanrouter import __version__
-from vanrouter.cli import stat
-from vanrouter.cli.tables import column, print_json, print_pairs, print_table
-from vanrouter.errors import ConfigError, ManagementError, VanrouterError
-from vanrouter.mgmt.client import (
-    DEFAULT_TIMEOUT_S,
-    DEFAULT_URL,
-    Credentials,
-    ManagementClient,
-    edge_target,
-    router_target,
-)
+from vanrouter.cli import events, path, stat, topology
+from vanrouter.cli.connect import with_client
+from vanrouter.cli.manage import manage
+from vanrouter.cli.tables import PRINTERS, column, console, number, print_table, with_format
+from vanrouter.errors import ManagementError, VanrouterError
+from vanrouter.mgmt.client import ClientError, ManagementClient
 from vanrouter.mgmt.config import load_file
-from vanrouter.mgmt.entity_types import SCHEMA
+from vanrouter.mgmt.entity_types import LOG_MODULES
+from vanrouter.mgmt.levels import LEVELS
 
-PATH = click.Path(exists=True, dir_okay=False)
+UNREACHABLE = 3
+INTERRUPTED = 130
 
 
 class _Program(click.Group):
-    """Turns expected failures into a line on stderr and exit code 1."""
+    """Turns expected failures into a line on stderr and an exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        code = 1
         try:
             return super().invoke(ctx)
         except ManagementError as error:
             click.echo(f"van: refused ({error.status}): {error.description}", err=True)
+        except ClientError as error:
+            click.echo(f"van: {error}", err=True)
+            code = UNREACHABLE
         except VanrouterError as error:
             click.echo(f"van: {error}", err=True)
+        except KeyboardInterrupt:
+            code = INTERRUPTED
         except BrokenPipeError:
             sys.stderr.close()
-        sys.exit(1)
+        sys.exit(code)
 
 
-@click.group(cls=_Program, context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "VAN"})
+def pause(seconds: float) -> None:
+    """Wait; Ctrl-C ends it."""
+    threading.Event().wait(seconds)
+
+
+@click.group(cls=_Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.version_option(__version__, "-v", "--version", message="%(version)s")
 def main() -> None:
-    """Look at and change routers of an application network."""
+    """Look at and change routers of an application network.
+
+    The router to ask is given by options, by a profile (-p) or by the environment: VAN_URL, VAN_PROFILE, VAN_SSL_...
+    """
 
 
-def with_client(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the connection options, and call it with a connected client in their place."""
-
-    @click.option(
-        "-b", "--bus", "--url", "url", envvar="VAN_URL", default=DEFAULT_URL, show_default=True, help="Router to ask."
-    )
-    @click.option("-r", "--router", help="Ask this interior router of the network instead.")
-    @click.option("-e", "--edge", help="Ask this edge router of the network instead.")
-    @click.option("-t", "--timeout", type=float, default=DEFAULT_TIMEOUT_S, show_default=True, help="Seconds to wait.")
-    @click.option("--ssl-certificate", type=PATH, help="Own certificate (PEM).")
-    @click.option("--ssl-key", type=PATH, help="Its private key.")
-    @click.option("--ssl-password", help="Password of the key; better in VAN_SSL_PASSWORD.", envvar="VAN_SSL_PASSWORD")
-    @click.option("--ssl-trustfile", type=PATH, help="Certificates of trusted authorities (PEM).")
-    @click.option("--ssl-disable-peer-name-verify", is_flag=True, help="Accept a certificate of another name.")
-    @click.option("--sasl-mechanisms", help="SASL mechanisms allowed.")
-    @click.option("--sasl-username", help="User name.")
-    @click.option("--sasl-password", help="Its password; better in VAN_SASL_PASSWORD.", envvar="VAN_SASL_PASSWORD")
-    @functools.wraps(command)
-    def connected(url: str, router: str | None, edge: str | None, timeout: float, **others: Any) -> None:
-        if router is not None and edge is not None:
-            raise click.UsageError("--router and --edge exclude each other.")
-        credentials = Credentials(
-            certificate=others.pop("ssl_certificate"),
-            key=others.pop("ssl_key"),
-            key_password=others.pop("ssl_password"),
-            trusted=others.pop("ssl_trustfile"),
-            is_name_checked=not others.pop("ssl_disable_peer_name_verify"),
-            mechanisms=others.pop("sasl_mechanisms"),
-            user=others.pop("sasl_username"),
-            password=others.pop("sasl_password"),
-        )
-        with ManagementClient(url, timeout_s=timeout, credentials=credentials) as client:
-            if router is not None:
-                client.target = router_target(router)
-            elif edge is not None:
-                client.target = edge_target(edge)
-            command(client, **others)
-
-    return connected
+main.add_command(manage)
 
 
 @main.command("stat")
 @click.argument("what", type=click.Choice(stat.NAMES), default="general")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, with every attribute.")
+@click.option("-w", "--watch", "interval_s", type=click.FloatRange(0.1), is_flag=False, flag_value=2.0,
+              metavar="[SECONDS]", help="Show it again and again, every 2 seconds unless said.")  # fmt: skip
+@with_format
 @with_client
-def stat_command(client: ManagementClient, what: str, as_json: bool) -> None:
+def stat_command(client: ManagementClient, what: str, interval_s: float | None, output: str | None) -> None:
     """Show what a router knows and does."""
-    stat.show(client, what, as_json=as_json)
+    if interval_s is None:
+        stat.show(client, what, output=output)
+    elif output is not None:
+        raise click.UsageError("--watch is for people: leave out --json and --yaml.")
+    else:
+        stat.watch(client, what, interval_s, wait=pause)
+
+
+@main.command("topology")
+@click.option("--dot", "form", flag_value="dot", help="Print a Graphviz graph.")
+@click.option("--mermaid", "form", flag_value="mermaid", help="Print a Mermaid flow chart.")
+@with_format
+@with_client
+def topology_command(client: ManagementClient, form: str | None, output: str | None) -> None:
+    """Show the network as a tree, from the router that is asked."""
+    network = topology.discover(client)
+    if form is not None:
+        for line in {"dot": topology.as_dot, "mermaid": topology.as_mermaid}[form](network):
+            click.echo(line)
+    elif output is not None:
+        PRINTERS[output](topology.as_map(network))
+    else:
+        console().print(topology.tree_of(network))
+
+
+HOP_COLUMNS = (number("hop"), column("router"), number("ms"), number("cost"))
+
+
+@main.command()
+@click.argument("destination")
+@with_format
+@with_client
+def trace(client: ManagementClient, destination: str, output: str | None) -> None:
+    """Show the routers on the way to a router or an address, and the time each takes to answer."""
+    found = path.find(client, destination)
+    rows = [path.as_row(hop) for hop in path.trace(client, found)]
+    if output is not None:
+        PRINTERS[output]({"destination": destination, "kind": found.kind, "hosts": list(found.hosts), "hops": rows})
+    else:
+        hosts = "" if found.kind == "router" else f" at {', '.join(found.hosts)}"
+        print_table(f"To {found.kind} {destination}{hosts}", HOP_COLUMNS, rows)
+    if rows and rows[-1]["ms"] is None:
+        raise ClientError(f"{rows[-1]['router']} does not answer")
+
+
+@main.command()
+@click.argument("destination")
+@click.option("-c", "--count", type=click.IntRange(1), default=4, show_default=True, help="How often.")
+@click.option("-i", "--interval", type=click.FloatRange(0), default=1.0, show_default=True, help="Seconds between.")
+@with_client
+def ping(client: ManagementClient, destination: str, count: int, interval: float) -> None:
+    """Time the router that has an address, or is of that name: round trips through the network."""
+    found = path.find(client, destination)
+    target = path.target_of(client, found)
+    host = found.text if found.kind == "edge" else found.hosts[0]
+    click.echo(f"{found.kind} {destination} at {host}")
+    times: list[float] = []
+    for turn in range(count):
+        if turn:
+            pause(interval)
+        seconds = path.round_trip(client, target)
+        if seconds is None:
+            click.echo(f"{turn + 1}: no answer")
+        else:
+            times.append(seconds)
+            click.echo(f"{turn + 1}: {seconds * 1000:.2f} ms")
+    if not times:
+        raise ClientError(f"{host} does not answer")
+    low, mean, high = min(times) * 1000, sum(times) / len(times) * 1000, max(times) * 1000
+    click.echo(f"{len(times)} of {count} answered; least {low:.2f}, mean {mean:.2f}, most {high:.2f} ms")
 
 
 @main.command()
 @click.argument("file", type=click.Path())
-def check(file: str) -> None:
+@with_format
+def check(file: str, output: str | None) -> None:
     """Check a configuration file."""
     configuration = load_file(file)
-    for warning in configuration.warnings:
-        click.echo(f"warning: {warning}")
     counts: dict[str, int] = {}
     for entity in configuration.entities:
         if entity.file is not None:
             counts[entity.type] = counts.get(entity.type, 0) + 1
-    listed = ", ".join(f"{number} {kind}" for kind, number in counts.items()) or "defaults only"
+    if output is not None:
+        PRINTERS[output]({"file": file, "warnings": configuration.warnings, "entities": counts})
+        return
+    for warning in configuration.warnings:
+        click.echo(f"warning: {warning}")
+    listed = ", ".join(f"{count} {kind}" for kind, count in counts.items()) or "defaults only"
     click.echo(f"{file}: good ({listed})")
 
 
 @main.command()
-@click.option("-n", "--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="Newest events shown.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@with_format
 @with_client
-def log(client: ManagementClient, limit: int, as_json: bool) -> None:
-    """Show the recent log of a router."""
-    entries = client.log(limit)
-    if as_json:
-        print_json(entries)
+def reload(client: ManagementClient, output: str | None) -> None:
+    """Have a router read its configuration file again."""
+    outcome = client.reload()
+    if output is not None:
+        PRINTERS[output](outcome)
         return
-    for module, level, text, _file, _line, seconds in entries:
-        time = datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%d %H:%M:%S")
-        click.echo(f"{time} {module} ({level}) {text}")
+    for word in ("created", "updated", "deleted"):
+        for identity in outcome.get(word) or ():
+            click.echo(f"{word} {identity}")
+    if not any(outcome.values()):
+        click.echo("nothing differs")
 
 
-@main.group()
-def manage() -> None:
-    """Create, read, update, delete and list entities."""
-
-
-def _pairs(texts: tuple[str, ...]) -> dict[str, object]:
-    """Return `name=value` arguments as a map; the router converts by its schema."""
-    attributes: dict[str, object] = {}
-    for text in texts:
-        name, found, value = text.partition("=")
-        if not found:
-            raise click.UsageError(f"{text!r} is not name=value.")
-        attributes[name] = value
-    return attributes
-
-
-def _show(entity: Mapping[str, object], *, as_json: bool) -> None:
-    if as_json:
-        print_json(entity)
-    else:
-        print_pairs(str(entity.get("identity", "")), entity.items())
-
-
-with_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-with_selection = [
-    click.option("--name", help="Name of the entity."),
-    click.option("--identity", help="Identity of the entity."),
-]
-
-
-def selected(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options that select one entity."""
-    for option in with_selection:
-        command = option(command)
-    return command
-
-
-@manage.command()
-@click.argument("entity_type", metavar="TYPE", required=False)
-@click.option("-a", "--attributes", default="", help="Comma list of attributes; none = all.")
-@with_json
+@main.command()
+@click.option("-n", "--limit", type=click.IntRange(1, events.MOST), default=50, show_default=True,
+              help="Newest events shown.")  # fmt: skip
+@click.option("-f", "--follow", is_flag=True, help="Go on with what comes.")
+@click.option("-i", "--interval", type=click.FloatRange(0.1), default=1.0, show_default=True,
+              help="Seconds between two looks, with --follow.")  # fmt: skip
+@click.option("-m", "--module", "modules", multiple=True, type=click.Choice(LOG_MODULES, case_sensitive=False),
+              help="Only this module; may be repeated.")  # fmt: skip
+@click.option("-l", "--level", type=click.Choice(LEVELS), default="debug", help="Only this level and graver ones.")
+@click.option("--levels", "shows_levels", is_flag=True, help="Show which levels are on, by module.")
+@click.option("--set", "settings", multiple=True, metavar="MODULE=LEVELS",
+              help="Change the levels of a module first, such as AGENT=debug+; may be repeated.")  # fmt: skip
+@click.option("--json", "output", flag_value="json", help="Print JSON, one object a line.")
 @with_client
-def query(client: ManagementClient, entity_type: str | None, attributes: str, as_json: bool) -> None:
-    """List the entities of a type, or all."""
-    columns = [name for name in attributes.split(",") if name]
-    rows = [
-        {key: value for key, value in row.items() if value is not None} for row in client.query(entity_type, columns)
-    ]
-    if as_json:
-        print_json(rows)
-        return
-    used = columns or list(dict.fromkeys(name for row in rows for name in row))
-    print_table(entity_type or "All entities", [column(name) for name in used], rows)
-
-
-@manage.command()
-@click.argument("entity_type", metavar="TYPE")
-@selected
-@with_json
-@with_client
-def read(client: ManagementClient, entity_type: str, name: str | None, identity: str | None, as_json: bool) -> None:
-    """Show one entity."""
-    _show(client.read(entity_type, name=name, identity=identity), as_json=as_json)
-
-
-@manage.command()
-@click.argument("entity_type", metavar="TYPE")
-@click.argument("attributes", metavar="NAME=VALUE...", nargs=-1)
-@with_json
-@with_client
-def create(client: ManagementClient, entity_type: str, attributes: tuple[str, ...], as_json: bool) -> None:
-    """Create an entity."""
-    _show(client.create(entity_type, _pairs(attributes)), as_json=as_json)
-
-
-@manage.command()
-@click.argument("entity_type", metavar="TYPE")
-@click.argument("attributes", metavar="NAME=VALUE...", nargs=-1, required=True)
-@selected
-@with_json
-@with_client
-def update(
+def log(
     client: ManagementClient,
-    entity_type: str,
-    attributes: tuple[str, ...],
-    name: str | None,
-    identity: str | None,
-    as_json: bool,
+    limit: int,
+    follow: bool,
+    interval: float,
+    modules: tuple[str, ...],
+    level: str,
+    shows_levels: bool,
+    settings: tuple[str, ...],
+    output: str | None,
 ) -> None:
-    """Change an entity."""
-    _show(client.update(entity_type, _pairs(attributes), name=name, identity=identity), as_json=as_json)
+    """Show the recent log of a router, and change its levels."""
+    for setting in settings:
+        module, found, levels = setting.partition("=")
+        if not found:
+            raise click.UsageError(f"{setting!r} is not MODULE=LEVELS.")
+        events.set_level(client, module, levels)
+    if shows_levels:
+        events.show_levels(client)
+        return
+    if settings and not follow:
+        return
+    first = client.log(events.MOST)
+    newest = list(events.chosen(first, modules, level))[-limit:]
+    events.show(newest, output=output)
+    if follow:
+        for new in events.follow(client, first, interval_s=interval, wait=pause):
+            events.show(events.chosen(new, modules, level), output=output)
 
 
-@manage.command()
-@click.argument("entity_type", metavar="TYPE")
-@selected
-@with_client
-def delete(client: ManagementClient, entity_type: str, name: str | None, identity: str | None) -> None:
-    """Delete an entity."""
-    client.delete(entity_type, name=name, identity=identity)
-
-
-@manage.command()
-@click.argument("entity_type", metavar="TYPE")
-def explain(entity_type: str) -> None:
-    """Explain an entity type and its attributes."""
-    found = SCHEMA.find(entity_type)
-    if found is None:
-        raise ConfigError(entity_type, f"no such type; there are {', '.join(SCHEMA.types)}")
-    operations = ", ".join(SCHEMA.operations(found, extensions=True))
-    click.echo(f"{found.short} ({found.full}): {found.help}\nOperations: {operations}\n")
-    rows = [
-        {
-            "attribute": attribute.name,
-            "type": "|".join(attribute.words + attribute.extension_words) or attribute.kind.value,
-            "default": attribute.default,
-            "set by": "".join(
-                letter
-                for letter, is_allowed in (
-                    ("F", attribute.settable),
-                    ("C", attribute.creatable),
-                    ("U", attribute.updatable),
-                    ("!", attribute.required),
-                )
-                if is_allowed
-            ),
-            "meaning": attribute.help,
-        }
-        for attribute in found.attributes.values()
-    ]
-    headings = ("attribute", "type", "default", "set by", "meaning")
-    print_table("F = file, C = CREATE, U = UPDATE, ! = required", [column(heading) for heading in headings], rows)
+@main.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh"]))
+def completion(shell: str) -> None:
+    """Print what makes a shell complete van's arguments: put `source <(van completion bash)` into ~/.bashrc."""
+    found = get_completion_class(shell)
+    assert found is not None  # the two are click's own
+    click.echo(found(main, {}, "van", "_VAN_COMPLETE").source())

@@ -5,11 +5,12 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 import pytest
+import yaml
 
 from tests.unit.mgmt.fakes import Managed
 from vanrouter.cli import stat
 from vanrouter.errors import ManagementError
-from vanrouter.mgmt.client import ManagementClient, Row
+from vanrouter.mgmt.client import LOCAL, ClientError, ManagementClient, Row
 
 
 class FakeClient:
@@ -18,8 +19,15 @@ class FakeClient:
     def __init__(self, *, is_c_router: bool = False) -> None:
         self.managed = Managed()
         self.is_c_router = is_c_router
+        self.target = LOCAL
+        self.silent = ""
+
+    def router_ids(self) -> list[str]:
+        return self.managed.router.nodes()
 
     def query(self, entity_type: str) -> Iterator[Row]:
+        if self.target == self.silent:
+            raise ClientError("no reply")
         if self.is_c_router and entity_type.startswith("http"):
             raise ManagementError(400, f"No such entity type '{entity_type}'")
         reply = self.managed.ask("QUERY", {}, entityType=entity_type)
@@ -102,22 +110,52 @@ def test_other_refusals_are_not_hidden(
 
 
 @pytest.mark.parametrize("name", stat.NAMES)
-def test_every_display_as_table_and_json(
+def test_every_display_for_people_and_for_programs(
     client: ManagementClient, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stat.show(client, name, as_json=False)
+    stat.show(client, name)
     assert capsys.readouterr().out
-    stat.show(client, name, as_json=True)
+    stat.show(client, name, output="json")
     found = json.loads(capsys.readouterr().out)
+    stat.show(client, name, output="yaml")
+    assert yaml.safe_load(capsys.readouterr().out) == found
     if name == "general":
         assert found["router"]["id"] == "A"
+    elif name == "memory":
+        assert found["pools"] == []
     elif name == "all":
-        assert set(found) == {"general", *stat.DISPLAYS}
+        assert set(found) == {"general", "memory", *stat.DISPLAYS}
     else:
         assert isinstance(found, list)
 
 
 def test_uptime_in_words(fake: FakeClient, client: ManagementClient, capsys: pytest.CaptureFixture[str]) -> None:
     fake.managed.router.observed["routerMetrics"][0]["uptimeSeconds"] = 93784
-    stat.show(client, "general", as_json=False)
+    stat.show(client, "general")
     assert "1 d 02:03:04" in capsys.readouterr().out
+
+
+def test_all_routers_are_asked_and_one_is_silent(fake: FakeClient, client: ManagementClient) -> None:
+    fake.silent = "_topo/0/B/$management"
+    assert [(row["id"], row["state"]) for row in stat.routers(client)] == [("A", "up"), ("B", "unreachable")]
+    assert fake.target == "$management"
+
+
+def test_pools_of_c_routers(fake: FakeClient, client: ManagementClient, capsys: pytest.CaptureFixture[str]) -> None:
+    fake.managed.router.observed["allocator"] = [{"typeName": "qd_buffer_t", "typeSize": 536}]
+    stat.show(client, "memory")
+    assert "qd_buffer_t" in capsys.readouterr().out
+
+
+def test_watching_shows_it_again_and_again(client: ManagementClient, capsys: pytest.CaptureFixture[str]) -> None:
+    waits: list[float] = []
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stat.watch(client, "services", 0.5, wait=wait)
+    assert waits == [0.5] * 3
+    assert "web" in capsys.readouterr().out

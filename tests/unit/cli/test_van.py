@@ -67,7 +67,7 @@ def test_unreachable() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     result = van("stat", "-b", f"127.0.0.1:{port}")
-    assert result.exit_code == 1
+    assert result.exit_code == 3
     assert result.stderr.startswith(f"van: amqp://127.0.0.1:{port}: ")
 
 
@@ -77,48 +77,77 @@ def test_log(ask: Run) -> None:
 
 
 def test_log_as_json(ask: Run) -> None:
-    assert len(json.loads(ask("log", "--json").stdout)) == 5
+    assert len([json.loads(line) for line in ask("log", "--json").stdout.splitlines()]) == 5
+    assert ask("log", "-m", "agent").stdout == ""
 
 
-def test_query(ask: Run) -> None:
-    result = ask("manage", "query", "listener", "-a", "name,port", "--json")
-    assert json.loads(result.stdout) == [{"name": "l0", "port": "5672"}]
+def test_levels(ask: Run, peer: Peer) -> None:
+    assert ask("log", "--set", "HTTP=warning+").exit_code == 0
+    assert peer.managed.router.done == [("update", "log/HTTP", {"enable": "warning+"})]
 
 
-def test_query_as_table(ask: Run) -> None:
-    assert "l0" in ask("manage", "query", "listener").stdout
+def test_levels_are_shown(ask: Run) -> None:
+    assert "ROUTER_CORE" in ask("log", "--levels").stdout
 
 
-def test_create(ask: Run, peer: Peer) -> None:
-    result = ask("manage", "create", "dummy", "name=d", "num1=3", "arg1=a=b", "--json")
-    assert result.exit_code == 0, result.stderr
-    assert peer.managed.router.done == [("create", "dummy/0")]
-    assert json.loads(result.stdout) | {"arg1": "a=b", "num1": 3} == json.loads(result.stdout)
-
-
-def test_update(ask: Run) -> None:
-    assert "http1" in ask("manage", "update", "tcpListener", "observer=http1", "--name", "web").stdout
-
-
-def test_delete(ask: Run, peer: Peer) -> None:
-    assert ask("manage", "delete", "tcpListener", "--name", "web").exit_code == 0
-    assert peer.managed.router.done == [("delete", "tcpListener/:8080:web")]
-
-
-def test_pairs_need_a_value(ask: Run, peer: Peer) -> None:
-    result = ask("manage", "create", "dummy", "name")
+def test_levels_need_a_module() -> None:
+    with Peer(Managed()) as peer:
+        result = van("log", "--set", "debug", VAN_URL=f"127.0.0.1:{peer.port}")
     assert result.exit_code == 2
-    assert "'name' is not name=value" in result.stderr
 
 
-def test_explain() -> None:
-    result = van("manage", "explain", "tcpListener")
-    assert result.exit_code == 0
-    assert "whenUnreachable" in result.stdout
-    assert "CREATE" in result.stdout
-    unknown = van("manage", "explain", "nosuch")
-    assert unknown.exit_code == 1
-    assert "no such type" in unknown.stderr
+def test_topology(ask: Run) -> None:
+    assert "A  (asked)" in ask("topology").stdout
+
+
+@pytest.mark.parametrize(
+    ("option", "text"),
+    [("--dot", "graph network {"), ("--mermaid", "graph LR"), ("--json", '"asked": "A"'), ("--yaml", "asked: A")],
+)
+def test_topology_for_other_programs(ask: Run, option: str, text: str) -> None:
+    assert text in ask("topology", option).stdout
+
+
+def test_trace(ask: Run) -> None:
+    result = ask("trace", "A", "--json")
+    assert result.exit_code == 0, result.stderr
+    assert [hop["router"] for hop in json.loads(result.stdout)["hops"]] == ["A"]
+
+
+def test_trace_to_nowhere(ask: Run) -> None:
+    result = ask("trace", "nowhere")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("van: nowhere: A knows no router")
+
+
+def test_ping(ask: Run) -> None:
+    result = ask("ping", "A", "-c", "2", "-i", "0")
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.splitlines()[0] == "router A at A"
+    assert "2 of 2 answered" in result.stdout
+
+
+def test_reload_refused(ask: Run, peer: Peer) -> None:
+    result = ask("reload")
+    assert (result.exit_code, result.stderr) == (1, "van: refused (400): no file\n")
+    assert peer.managed.router.reloads == 1
+
+
+def test_a_profile_and_what_wins(peer: Peer, tmp_path: Path) -> None:
+    file = tmp_path / "p.yaml"
+    file.write_text(f"url: 127.0.0.1:{peer.port}\nrouter: B\n")
+    assert van("stat", "links", VAN_PROFILE=str(file)).exit_code == 0
+    assert set(peer.addresses) == {"_topo/0/B/$management"}
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_completion(shell: str) -> None:
+    assert "_VAN_COMPLETE" in van("completion", shell).stdout
+
+
+def test_watching_is_for_people(ask: Run) -> None:
+    result = ask("stat", "links", "--watch", "--json")
+    assert result.exit_code == 2
 
 
 def test_check(tmp_path: Path) -> None:
@@ -138,3 +167,9 @@ def test_version_and_wrong_command_lines() -> None:
     assert van("--version").stdout == f"{__version__}\n"
     assert van("nosuch").exit_code == 2
     assert van("stat", "nosuch").exit_code == 2
+
+
+def test_check_for_programs(tmp_path: Path) -> None:
+    file = tmp_path / "r.conf"
+    file.write_text("router {\n id: R\n}\n")
+    assert json.loads(van("check", str(file), "--json").stdout)["entities"] == {"router": 1}

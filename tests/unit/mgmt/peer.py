@@ -12,7 +12,7 @@ from proton.handlers import MessagingHandler
 from proton.reactor import Container
 
 from tests.unit.mgmt.fakes import Managed
-from vanrouter.mgmt.agent import Request
+from vanrouter.mgmt.agent import Reply, Request
 
 
 class Peer(MessagingHandler):  # type: ignore[misc] # Proton has no types
@@ -67,7 +67,8 @@ class Peer(MessagingHandler):  # type: ignore[misc] # Proton has no types
         self.accept(event.delivery)
         properties = {str(key): value for key, value in message.properties.items()}
         self.requests.append(properties)
-        reply = self.managed.agent.handle(Request.of(properties, message.body))
+        later: list[Reply] = []
+        reply = self.managed.agent.handle(Request.of(properties, message.body), later.append) or later[0]
         answer = Message(
             address=message.reply_to,
             correlation_id=message.correlation_id,
