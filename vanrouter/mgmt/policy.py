@@ -11,7 +11,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-Lookup = Callable[[str], Iterable[str]]
+Lookup = Callable[[str], Iterable[str] | None]
+"""Addresses of a host by its name: none when there is no such host, None when they are not known yet."""
 """The addresses of a host name; empty when it has none."""
 
 ANONYMOUS = "anonymous"
@@ -161,7 +162,10 @@ def _ranges(entry: str, lookup: Lookup) -> list[tuple[_Ip, _Ip]]:
         address = ipaddress.ip_address(entry)
         return [(address, address)]
     except ValueError:
-        found = [ipaddress.ip_address(text) for text in lookup(entry)]
+        answer = lookup(entry)
+        if answer is None:
+            return []
+        found = [ipaddress.ip_address(text) for text in answer]
         if not found:
             raise PolicyError(f"{entry!r} is neither an address, a range nor the name of a known host") from None
         return [(address, address) for address in found]

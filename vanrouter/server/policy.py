@@ -6,7 +6,6 @@ Layer: 5. Source: management.md, section 15. The rules themselves are in `mgmt.p
 from __future__ import annotations
 
 import logging
-import socket
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ from vanrouter.core.links import Receiver
 from vanrouter.engine import proton
 from vanrouter.errors import ConfigError
 from vanrouter.mgmt.entities import EntityConfig
-from vanrouter.mgmt.policy import Permit, Policies
+from vanrouter.mgmt.policy import Lookup, Permit, Policies
 from vanrouter.mgmt.schema import InvalidEntityError
 from vanrouter.mgmt.syntax import parse_json
 from vanrouter.mgmt.types_policy import VHOST
@@ -37,15 +36,6 @@ Condition = tuple[str, str]
 def host_of(peer: str) -> str:
     """Return the address in `address:port`."""
     return peer.rpartition(":")[0].strip("[]")
-
-
-def lookup(name: str) -> list[str]:
-    """Return the addresses of a host. Blocks, like the names of listeners: when a vhost is made."""
-    try:
-        found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
-    except OSError:
-        return []
-    return sorted({str(entry[4][0]) for entry in found})
 
 
 class Governed:
@@ -145,8 +135,8 @@ class Governed:
 class PolicyGate:
     """Lets connections in, or not."""
 
-    def __init__(self, policy: Mapping[str, object]) -> None:
-        """`policy`: the attributes of that entity."""
+    def __init__(self, policy: Mapping[str, object], lookup: Lookup) -> None:
+        """`policy`: the attributes of that entity; `lookup`: finds the addresses of hosts."""
         size = policy.get("maxMessageSize")
         self.is_on = policy.get("enableVhostPolicy") is True
         self.policies = Policies(

@@ -7,6 +7,7 @@ for more.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -146,10 +147,16 @@ class Renewal:
         except PolicyError as error:
             raise ManagementError(500, f"PolicyError: {error}") from error
 
+    def renew_vhosts(self) -> None:
+        """An address that remoteHosts names is known now; where it is not, the rules stay as they were."""
+        for vhost in self._site.registry.of("vhost"):
+            with contextlib.suppress(ManagementError):
+                self.put_vhost(vhost)
+
     def _renew_policy(self, policy: Entity) -> None:
         site = self._site
         before = site.gate
-        site.gate = PolicyGate(policy.attributes)
+        site.gate = PolicyGate(policy.attributes, site.host_names)
         site.gate.policies.counts = before.policies.counts  # of connections that are open, too
         try:
             for vhost in site.registry.of("vhost"):

@@ -33,6 +33,7 @@ from vanrouter.mgmt.options import StartOptions
 from vanrouter.net.reactor import Reactor
 from vanrouter.server.drain import Drain
 from vanrouter.server.flows import FlowSource
+from vanrouter.server.host_names import HostNames
 from vanrouter.server.http import HttpService, HttpServices
 from vanrouter.server.management import ManagementNode
 from vanrouter.server.policy import PolicyGate, vhost_entities
@@ -70,7 +71,8 @@ class Site:
         self.registry = Registry(SCHEMA, self.router.next_link_id)
         self._configuration = configuration
         self.amqp = AmqpConnections(self.router)
-        self.gate = PolicyGate({})
+        self.host_names = HostNames(self.reactor, self._renew_vhosts)
+        self.gate = PolicyGate({}, self.host_names)
         """Replaced by that of the policy entity."""
         self._built_in: dict[str, int] = {}
         """Bounds that hold where the router entity gives none."""
@@ -110,6 +112,9 @@ class Site:
             setattr(owner, name, value if isinstance(value, int) and value > 0 else built_in)
         buffered = router.get("maxBufferedBytes")
         self.tcp.max_buffered = buffered if isinstance(buffered, int) and buffered > 0 else quarter_of_memory()
+
+    def _renew_vhosts(self) -> None:
+        self.renewal.renew_vhosts()
 
     # Start and end.
 
@@ -152,6 +157,7 @@ class Site:
                 if error.file is None:
                     raise ConfigError(error.key, error.reason, file=config.file, line=config.line) from error
                 raise
+        self.host_names.is_serving = True
 
     def terminate(self) -> None:
         """End as SIGTERM asks: after a drain where one is configured; at once when asked again."""
@@ -338,7 +344,7 @@ class Site:
         self.objects[entity] = self.router.auto_links.add(self.settings.auto_link(entity))
 
     def _up_policy(self, entity: Entity) -> None:
-        self.gate = PolicyGate(entity.attributes)
+        self.gate = PolicyGate(entity.attributes, self.host_names)
         self.take_policy(entity)
         for config in policy_dir(entity):
             rules.check(self.registry.schema[config.type], config.attributes, self.registry)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from tests.unit.server.sites import LISTENER, ROUTER, Bench, Manager
 from vanrouter.engine import proton
 from vanrouter.errors import ConfigError, ManagementError
 from vanrouter.mgmt.entity_types import SCHEMA
-from vanrouter.server.policy import LINK_DENIED, LINK_LIMIT, REFUSED, host_of, lookup, vhost_entities
+from vanrouter.server.policy import LINK_DENIED, LINK_LIMIT, REFUSED, host_of, vhost_entities
 
 Made = Callable[[str], Bench]
 Write = Callable[..., Bench]
@@ -265,6 +267,22 @@ def test_hosts_of_peers(peer: str, host: str) -> None:
     assert host_of(peer) == host
 
 
-def test_names_of_hosts() -> None:
-    assert "127.0.0.1" in lookup("localhost")
-    assert lookup("256.256.256.256") == []
+def test_a_host_that_is_given_by_name_while_the_router_serves(ruled: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody connects by the name before its address is known; then it counts, without another word."""
+    may_answer = threading.Event()
+
+    def answer(_name: str) -> list[str]:
+        may_answer.wait(10)
+        return ["127.0.0.1"]
+
+    monkeypatch.setattr("vanrouter.server.host_names.lookup", answer)
+    bench = ruled()
+    manager = Manager(enter(bench, "ops"))
+    attributes = {"hostname": "named", "groups": {"g": {"users": "*", "remoteHosts": "office.test", "sources": "*"}}}
+    manager.call("CREATE", attributes, type="vhost", name="named")
+    assert enter(bench, "named").condition == REFUSED
+    may_answer.set()
+    deadline = time.monotonic() + 10
+    while enter(bench, "named").condition == REFUSED:
+        assert time.monotonic() < deadline
+        bench.site.reactor.run_once(0.05)

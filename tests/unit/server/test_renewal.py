@@ -80,6 +80,6 @@ def test_a_vhost_that_contradicts_itself_is_refused(bench: Bench) -> None:
     bench.manager.call("CREATE", {"hostname": "h"}, type="vhost")
     with pytest.raises(ManagementError, match="PolicyError"):
         bench.manager.call(
-            "UPDATE", {"groups": {"g": {"users": "a", "remoteHosts": "9-x"}}}, type="vhost", name="vhost/h"
+            "UPDATE", {"groups": {"g": {"users": "a", "remoteHosts": "9.9.9.9-1.1.1.1"}}}, type="vhost", name="vhost/h"
         )
     assert entity(bench, "vhost", "vhost/h").attributes.get("groups") is None
