@@ -62,7 +62,7 @@ def test_a_router_that_ignores_the_offset_does_not_trap_the_client(
     monkeypatch.setattr(
         peer.managed.agent,
         "handle",
-        lambda request: handle(type(request).of({**request.properties, "offset": 0}, request.body)),
+        lambda request, _later: handle(type(request).of({**request.properties, "offset": 0}, request.body)),
     )
     assert len(list(client.query("log", ["module"]))) == 23
 
