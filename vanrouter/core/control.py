@@ -69,6 +69,8 @@ class ControlHost:
         self._limited: set[Connection] = set()
         """Neighbours that are no vanrouters: with them the network is limited (router protocol, section 12)."""
         self.last_topology_change = 0.0
+        if not router.is_interior:  # others neither speak the protocol nor show its addresses
+            return
         for key, treatment in (("Tqdrouter", Treatment.FLOOD), ("Tqdrouter.ma", Treatment.MULTICAST)):
             self._keep(key, treatment)
         for key in LOCAL_KEYS:
