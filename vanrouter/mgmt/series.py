@@ -26,6 +26,16 @@ def _c(name: str, kind: str, text: str, column: str = "") -> Series:
     return Series(f"qdr_{name}", kind, text, (), column)
 
 
+POOLS = ("qd_connection_t", "qd_tcp_connection_t", "qdr_address_t", "qdr_delivery_t", "qdr_link_t", "qdr_node_t")
+"""Kinds of records whose memory is shown, by the C router's names."""
+
+_POOL_GAUGES = (
+    ("allocated", "Records of this kind that exist."),
+    ("in_use", "Records of this kind in use."),
+    ("cached", "Records of this kind kept for later; this router keeps none."),
+    ("bytes", "Memory of these records, without what they refer to, bytes."),
+)
+
 C_ROUTER = (
     _c("connections_total", "gauge", "Open connections of every kind.", "connectionCount"),
     _c("links_total", "gauge", "Open AMQP links.", "linkCount"),
@@ -60,7 +70,8 @@ C_ROUTER = (
     _c("deliveries_stuck_total", "gauge", "Deliveries unsettled for more than ten seconds now.", "deliveriesStuck"),
     _c("links_blocked_total", "gauge", "Links without credit for more than ten seconds now.", "linksBlocked"),
     _c("last_topology_change_timestamp", "gauge", "When routes changed last, seconds since 1970; 0 before the first."),
-    _c("alloc_pool_bytes", "gauge", "Memory in pools of objects of one size, bytes; this router has none."),
+    *(Series(f"{pool}:{end}", "gauge", text) for pool in POOLS for end, text in _POOL_GAUGES),
+    _c("alloc_pool_bytes", "gauge", "Sum of the above, bytes."),
     _c("router_vmsize_bytes", "gauge", "Virtual memory of the process, bytes.", "memoryUsage"),
     _c("router_rss_bytes", "gauge", "Resident memory of the process, bytes.", "residentMemoryUsage"),
     _c("tcp_service_connections", "gauge", "Open TCP connections of clients and services."),

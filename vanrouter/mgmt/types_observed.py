@@ -338,7 +338,7 @@ CONNECTION = EntityType(
 
 ALLOCATOR = EntityType(
     short="allocator",
-    help="A memory pool of the C router; there are none here.",
+    help="Records of one kind that the router holds in memory.",
     base="operationalEntity",
     observed=True,
     own=(

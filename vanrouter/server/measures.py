@@ -25,6 +25,7 @@ from vanrouter.core.connection import Connection
 from vanrouter.mgmt import series
 from vanrouter.mgmt.entities import Entity
 from vanrouter.mgmt.metrics import Families, families, family, histogram
+from vanrouter.server.pools import pools
 from vanrouter.server.readiness import problems
 from vanrouter.server.totals import Totals, sliced
 from vanrouter.server.views import memory
@@ -56,9 +57,11 @@ def c_router(site: Site) -> Families:
     row = site.views.router_metrics(totals)
     yield None
     counters: dict[str, int] = row["connectionCounters"]
+    memory_pools = pools(site)
     special = {
         "qdr_last_topology_change_timestamp": int(site.router.control.last_topology_change),
-        "qdr_alloc_pool_bytes": 0,
+        "qdr_alloc_pool_bytes": sum(pool.size * pool.count for pool in memory_pools),
+        **{f"{pool.name}:{end}": value for pool in memory_pools for end, value in pool.gauges().items()},
         **{f"qdr_{name}_service_connections": count for name, count in counters.items()},
     }
     for entry in series.C_ROUTER:

