@@ -229,7 +229,9 @@ class Peers(RuleBasedStateMachine):
     # Answers.
 
     def open_got(self) -> list[Got]:
-        return [got for link in self.all_drains() for got in link.got if not got.is_over and not link.client.is_lost]
+        """Deliveries that may be answered; those of a link that has ended are the engine's no more."""
+        links = [link for link in self.all_drains() if not link.is_closed and not link.client.is_lost]
+        return [got for link in links for got in link.got if not got.is_over]
 
     @precondition(lambda self: self.open_got())
     @rule(index=st.integers(0, 1000), state=st.sampled_from([0, *OUTCOMES]))
