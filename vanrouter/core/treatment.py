@@ -159,7 +159,12 @@ def _balanced(
         if load < least:
             best, least = service, load
     if address.remotes:
-        for node in usable_nodes(address, annotations, may_pass, tried):
+        nodes = usable_nodes(address, annotations, may_pass, tried)
+        if len(nodes) > 1:  # those that are equal take turns, or who asks for one thing at a time would meet one only
+            address.rotation += 1
+            first = address.rotation % len(nodes)
+            nodes = nodes[first:] + nodes[:first]
+        for node in nodes:
             assert node.connection is not None
             value = node.connection.outstanding.get(address, 0)
             load = value + node.cost if value < HOP_CAPACITY else value + node.cost + FULL
