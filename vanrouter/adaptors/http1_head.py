@@ -125,7 +125,9 @@ class _HeadParser:
                 raise error.__context__ from None
             raise
         except httptools.HttpParserInvalidMethodError:
-            raise MessageError(501, "an unknown method") from None
+            if head[:3].isalpha():
+                raise MessageError(501, "an unknown method") from None
+            raise MessageError(400, "not a request line") from None
         except httptools.HttpParserError as error:
             raise MessageError(400, str(error)) from None
 

@@ -183,6 +183,8 @@ class Http1Server:
         if end < 0:
             if len(held) > self._limits.max_bytes:
                 raise MessageError(431, "the head of the request is too long")
+            if not held[:1].isalpha():  # TLS, or anything: it may never come to an end of the head
+                raise MessageError(400, "not a request line")
             if b"\n" in held and b"\n\n" in held.replace(b"\r", b""):
                 raise MessageError(400, "a bare CR or LF")
             return False

@@ -28,8 +28,8 @@ from vanrouter.net.wheel import Timed, Wheel
 if TYPE_CHECKING:
     from vanrouter.adaptors.http_connector import HttpConnector
     from vanrouter.adaptors.http_listener import HttpListener
+    from vanrouter.adaptors.http_shared import Shared
     from vanrouter.adaptors.http_statistics import PeerCounts, RequestCounts
-    from vanrouter.net.reactor import Reactor
 
 RETRIES = 8
 """Further tries of one request, elsewhere if there is an elsewhere."""
@@ -66,38 +66,51 @@ class RelayedRequest:
         "_began_at",
         "_bytes_in",
         "_bytes_out",
+        "_bytes_seen",
         "_counts",
         "_has_ended",
         "_inner",
         "_is_over",
         "_is_tunnel",
         "_latency_s",
+        "_limit_s",
         "_outer",
         "_peer",
         "_reactor",
         "_status",
+        "_wheel",
         "bucket",
         "head",
     )
 
     def __init__(
-        self, head: RequestHead, outer: Requester, counts: RequestCounts, peer: PeerCounts, reactor: Reactor
+        self,
+        head: RequestHead,
+        outer: Requester,
+        counts: RequestCounts,
+        peer: PeerCounts,
+        shared: Shared,
+        limit_s: float,
     ) -> None:
         self.head = head
         self._outer = outer
         self._inner: Responder = NOBODY
         self._counts = counts
         self._peer = peer
-        self._reactor = reactor
-        self._began_at = reactor.now
+        self._reactor = shared.reactor
+        self._wheel = shared.wheel
+        self._limit_s = limit_s
+        self._began_at = shared.reactor.now
         self._latency_s = -1.0
         self._status = 0
         self._bytes_in = 0
         self._bytes_out = 0
+        self._bytes_seen = 0
         self._has_ended = head.length == 0
         self._is_tunnel = False
         self._is_over = False
         self.bucket: set[Timed] | None = None
+        self._limit()
 
     # Requester of the codec behind.
 
@@ -167,9 +180,18 @@ class RelayedRequest:
 
     # Its end.
 
+    def _limit(self) -> None:
+        """Begin to wait for the answer."""
+        if self._limit_s:
+            self._bytes_seen = self._bytes_in
+            self._wheel.schedule(self, self._limit_s)
+
     def on_deadline(self, now: float) -> None:
-        """No answer in time."""
+        """No answer in time; a request that is still coming in has its time from its last octet on."""
         if self._status or self._is_over:
+            return
+        if self._bytes_in != self._bytes_seen:
+            self._limit()
             return
         inner, self._inner = self._inner, NOBODY
         self._status = Failure.TIMED_OUT.status
@@ -196,13 +218,11 @@ class RoutedRequest(RelayedRequest):
 
     def __init__(self, listener: HttpListener, head: RequestHead, outer: Requester, peer: PeerCounts) -> None:
         shared = listener.shared
-        super().__init__(head, outer, listener.counts, peer, shared.reactor)
+        super().__init__(head, outer, listener.counts, peer, shared, listener.config.request_timeout_s)
         self._listener = listener
         self._retries = RETRIES if listener.config.retry == SAFE else 0
         self._replay: bytearray | None = None
         self._trailers: Sequence[Header] = ()
-        if listener.config.request_timeout_s:
-            shared.wheel.schedule(self, listener.config.request_timeout_s)
 
     def begin(self) -> None:
         """Send it, or send it again."""
@@ -265,11 +285,10 @@ class ServedRequest(RelayedRequest):
 
     def __init__(self, connector: HttpConnector, head: RequestHead, outer: Requester) -> None:
         shared = connector.shared
-        super().__init__(head, outer, connector.counts, connector.peer_counts, shared.reactor)
+        limit_s = connector.config.request_timeout_s
+        super().__init__(head, outer, connector.counts, connector.peer_counts, shared, limit_s)
         self._connector = connector
         self._may_repeat = False
-        if connector.config.request_timeout_s:
-            shared.wheel.schedule(self, connector.config.request_timeout_s)
 
     def begin(self) -> None:
         """Send it to the server."""

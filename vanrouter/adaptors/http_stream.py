@@ -32,8 +32,8 @@ WINDOW_BYTES = 1_042_432
 """Octets in flight towards any consumer (TCP over AMQP, section 7); every router reports within it."""
 REPORT_BYTES = 128 * 1024
 """Octets handed on from one report to the next."""
-MAX_KEPT_BYTES = WINDOW_BYTES + (1 << 20)
-"""Kept for a codec that has paused: the window, and what a producer may send beyond it."""
+MAX_KEPT_BYTES = 5 << 20
+"""Kept for a codec that has paused: the largest window of a vanrouter's TCP flow, and what may be sent beyond it."""
 
 
 class Arrivals:

@@ -157,3 +157,21 @@ def test_large_bodies_both_ways(loop: Loop) -> None:
     status, body = client.answer()
     assert status == 200
     assert body == payload
+
+
+def test_a_request_that_comes_slowly_has_its_time(loop: Loop) -> None:
+    site = HttpSite(loop)
+    server = Server(lambda head: b"")
+    server.answer = lambda head: b"HTTP/1.1 100 Continue\r\n\r\n"
+    site.connect_to(server.port)
+    listener = site.listen(request_timeout_s=0.4)
+    client = Client(listener.bound_port or 0).send(b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n")
+    assert client.head().startswith(b"HTTP/1.1 100")
+    begun = loop.call(lambda: loop.reactor.now)
+    for _ in range(8):
+        client.send(b"x")
+        at = loop.call(lambda: loop.reactor.now)
+        loop.wait_for(lambda at=at: loop.reactor.now > at + 0.1)
+    assert loop.call(lambda: loop.reactor.now) > begun + 0.8
+    assert not site.details(listener)
+    assert client.answer()[0] == 504
