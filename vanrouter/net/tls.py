@@ -47,8 +47,10 @@ def listener_context(
     Raises:
         ConfigError: a file is missing or wrong.
     """
-    if not files.cert_file or not files.key_file:
-        raise ConfigError("sslProfile", "a listener needs certFile and privateKeyFile")
+    if not files.cert_file:
+        raise ConfigError("sslProfile.certFile", f"is needed by a listener (sslProfile: {files.name})")
+    if not files.key_file:
+        raise ConfigError("sslProfile.privateKeyFile", f"Missing Private Keyfile (sslProfile: {files.name})")
     if authenticate_peer and not files.ca_file:
         raise ConfigError("sslProfile.caCertFile", "is needed by authenticatePeer")
     context = _context(ssl.PROTOCOL_TLS_SERVER, files)
