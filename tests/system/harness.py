@@ -138,6 +138,7 @@ class Sites:
         credentials_a, credentials_b: for mutual TLS between the routers; without them the link is plain.
         a_program, b_program: daemons; vanrouter unless given.
         connects: which of the two opens the inter-router connection.
+        router_more: further attributes of `router`, of both.
     """
 
     directory: Path
@@ -148,6 +149,7 @@ class Sites:
     a_program: str | None = None
     b_program: str | None = None
     connects: str = "B"
+    router_more: Mapping[str, object] = field(default_factory=dict)
     link_port: int = 0
     a: Router = field(init=False)
     b: Router = field(init=False)
@@ -187,7 +189,8 @@ class Sites:
                 link |= {"authenticatePeer": True, "requireSsl": True}
             sections.append(("listener", {"host": "127.0.0.1", **link}))
         self.starts += 1
-        router = Router(name, [*sections, *own], self.directory / f"{self.starts}", program=program)
+        directory = self.directory / f"{self.starts}"
+        router = Router(name, [*sections, *own], directory, program=program, more=self.router_more)
         try:
             return router.ready()
         except BaseException:

@@ -16,8 +16,11 @@ The socket is closed when both have ended. The flow is at once the producer of t
 
 from __future__ import annotations
 
+import fcntl
 import socket
 import struct
+import sys
+import termios
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -99,6 +102,7 @@ class Flow:
         "largest",
         "limit",
         "limited",
+        "lingers",
         "mask",
         "opened_at",
         "out",
@@ -142,6 +146,7 @@ class Flow:
         self.is_watched = False
         self.bucket: set[Timed] | None = None
         self.ends_at = 0.0
+        self.lingers = False
         self.idle_octets = -1
         self.idle_since = 0.0
         # Input: the socket's octets.
@@ -356,10 +361,10 @@ class Flow:
             if not had_finished and self.output_done:
                 self.close()
         elif self.peer is None:
-            self.close()
-        elif not self.in_finished:
-            self.ends_at = self.shared.reactor.now + LINGER_S
-            self.shared.wheel.schedule(self, LINGER_S)
+            # After the end of the other stream nothing else tells of a reset at the far end.
+            self.close(is_reset=self.output_done and self.is_reset_known)
+        else:
+            self.linger()
 
     # --- sink of the peer's stream ------------------------------------------------------------------------------------
 
@@ -511,6 +516,17 @@ class Flow:
             self.ends_at = self.shared.reactor.now + limit_s
             self.shared.wheel.schedule(self, limit_s)
 
+    def linger(self) -> None:
+        """The consumer has given up: the flow ends with what still comes, or soon."""
+        self.lingers = True
+        self.probe_octets = self.delivered()
+        self.ends_at = self.shared.reactor.now + LINGER_S
+        self.shared.wheel.schedule(self, LINGER_S)
+
+    def delivered(self) -> int:
+        """Return how many octets the other end of the socket has acknowledged: seen sooner than room to write."""
+        return self.written - int.from_bytes(fcntl.ioctl(self.fd, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+
     def start_idle_clock(self) -> None:
         """Watch for silence, if the service has a limit."""
         if self.service.idle_timeout_s and not self.ends_at:
@@ -521,7 +537,7 @@ class Flow:
     def on_deadline(self, now: float) -> None:
         """The wheel's call: end the flow, or look again later."""
         if self.ends_at and now >= self.ends_at:
-            self.service.timed_out += 1
+            self.service.timed_out += not self.lingers
             self.on_timeout()
             return
         octets = self.sent + self.written
@@ -537,8 +553,11 @@ class Flow:
         self.shared.wheel.schedule(self, min(wait, self.ends_at - now) if self.ends_at else wait)
 
     def on_timeout(self) -> None:
-        """The half-close limit or the time to linger is over."""
-        self.drop()
+        """The half-close limit or the time to linger is over. Without a reset the other end would not hear of it."""
+        if self.lingers and self.backlog is not None and self.delivered() != self.probe_octets:
+            self.linger()  # it is being read, if slowly
+        else:
+            self.drop(is_reset=not self.lingers)
 
     # --- records of observability -------------------------------------------------------------------------------------
 

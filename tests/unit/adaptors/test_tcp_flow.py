@@ -2,6 +2,8 @@
 
 import socket
 import threading
+import time
+from typing import Any
 
 import pytest
 
@@ -433,10 +435,62 @@ def test_a_half_closed_flow_is_ended(loop: Loop) -> None:
     far = FarSite(loop, half_close_timeout_s=0.3, idle_timeout_s=30)
     far.answer()
     far.client.shutdown(socket.SHUT_WR)
-    assert receive_all(far.client) == b""
+    with pytest.raises(ConnectionResetError):  # or the client would not hear of it
+        receive_all(far.client)
     assert far.site.listener.timed_out == 1
     assert far.server_end.outcomes == [(MODIFIED, True)]
     assert len(far.site.adaptor.shared.wheel) == 0
+
+
+@pytest.mark.parametrize("is_vanrouter", [True, False])
+def test_a_far_reset_after_the_far_end_of_file_arrives(loop: Loop, is_vanrouter: bool) -> None:
+    far = FarSite(loop)
+    sink: Any = far.answer(is_vanrouter=is_vanrouter)
+    loop.call(sink.finish)
+    assert receive_all(far.client) == b""
+    loop.call(lambda: far.flow.outcome(MODIFIED, True))
+    loop.wait_for(lambda: not far.site.listener.flows)
+    if is_vanrouter:
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):  # a mere end would be noticed with the second
+            far.client.send(b"x")
+    else:
+        assert far.client.send(b"x") == 1
+
+
+def test_what_a_slow_reader_has_not_got_is_kept_while_it_reads(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vanrouter.adaptors.tcp_flow.LINGER_S", 0.2)
+    far = FarSite(loop)
+    sink: Any = far.answer()
+    octets = 16 * MEBIBYTE
+    piece = bytes(MEBIBYTE // 2)
+    flow = far.flow
+    loop.call(lambda: setattr(flow, "largest", octets))
+    for _ in range(octets // len(piece)):
+        loop.call(lambda: sink.push(piece))
+    loop.call(sink.finish)
+    loop.call(lambda: flow.outcome(MODIFIED, True))
+    got = 0
+    far.client.settimeout(10)
+    deadline = time.monotonic() + 0.6
+    while time.monotonic() < deadline:  # longer than a flow lingers, and never so long without a read
+        got += len(far.client.recv(65536))
+        threading.Event().wait(0.02)
+    got += len(receive_all(far.client))
+    assert got == octets
+    assert far.site.listener.timed_out == 0
+
+
+def test_who_reads_nothing_is_not_waited_for(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vanrouter.adaptors.tcp_flow.LINGER_S", 0.2)
+    far = FarSite(loop)
+    sink: Any = far.answer()
+    flow = far.flow
+    loop.call(lambda: setattr(flow, "largest", 64 * MEBIBYTE))
+    for _ in range(32):
+        loop.call(lambda: sink.push(bytes(MEBIBYTE)))
+    loop.call(sink.finish)
+    loop.call(lambda: flow.outcome(MODIFIED, True))
+    loop.wait_for(lambda: not far.site.listener.flows)
 
 
 def test_the_window_grows_while_reports_are_quick_and_shrinks_when_they_are_not(loop: Loop) -> None:
