@@ -14,9 +14,9 @@ from dataclasses import replace
 from typing import Any
 
 from vanrouter.adaptors.tcp_config import ConnectorConfig
-from vanrouter.adaptors.tcp_flow import Flow, host_of
+from vanrouter.adaptors.tcp_flow import Flow
 from vanrouter.adaptors.tcp_listener import DISCARD
-from vanrouter.adaptors.tcp_shared import Cancellable, Service, Shared, plain_row
+from vanrouter.adaptors.tcp_shared import Cancellable, Service, Shared, host_of, plain_row
 from vanrouter.adaptors.tcp_tls import TlsFlow
 from vanrouter.core.flows import COUNTERPART, CounterpartRecord, ServiceKind, ServiceRecord
 from vanrouter.core.stream import (

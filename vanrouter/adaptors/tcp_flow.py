@@ -24,6 +24,7 @@ import termios
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from vanrouter.adaptors.tcp_shared import host_and_port
 from vanrouter.core.stream import ACCEPTED, MODIFIED, Producer, Sink
 from vanrouter.net.reactor import ERROR, IN, OUT
 from vanrouter.net.wheel import Timed, Wheel
@@ -67,19 +68,6 @@ RESET = struct.pack("ii", 1, 0)
 
 def _discard(data: memoryview | bytes | bytearray) -> int:
     return len(data)
-
-
-def host_of(address: Any) -> str:
-    """Return the host of a socket address, IPv4 in IPv6 as IPv4."""
-    return str(address[0]).removeprefix("::ffff:")
-
-
-def host_and_port(address: Any) -> str:
-    """Return the text form of a socket address, IPv4 in IPv6 as IPv4."""
-    if not isinstance(address, tuple) or len(address) < 2:
-        return ""
-    host, port = host_of(address), address[1]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 class Flow:

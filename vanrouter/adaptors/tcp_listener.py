@@ -16,8 +16,8 @@ from typing import Any
 
 from vanrouter.adaptors.observer_tap import NONE, Observing, Receive, Send, Tap
 from vanrouter.adaptors.tcp_config import REFUSE, ListenerConfig
-from vanrouter.adaptors.tcp_flow import _BUFFER, _VIEW, EARLY_BYTES, RESET, Flow, host_and_port, host_of
-from vanrouter.adaptors.tcp_shared import RETRIES, Cancellable, ReplyAddress, Service, Shared
+from vanrouter.adaptors.tcp_flow import _BUFFER, _VIEW, EARLY_BYTES, RESET, Flow
+from vanrouter.adaptors.tcp_shared import RETRIES, Cancellable, ReplyAddress, Service, Shared, host_and_port, host_of
 from vanrouter.adaptors.tcp_tls import TlsFlow
 from vanrouter.core.flows import UNREACHABLE, ServiceKind, ServiceRecord
 from vanrouter.core.stream import (

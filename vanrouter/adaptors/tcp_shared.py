@@ -231,6 +231,19 @@ class Service:
         }
 
 
+def host_of(address: Any) -> str:
+    """Return the host of a socket address, IPv4 in IPv6 as IPv4."""
+    return str(address[0]).removeprefix("::ffff:")
+
+
+def host_and_port(address: Any) -> str:
+    """Return the text form of a socket address, IPv4 in IPv6 as IPv4."""
+    if not isinstance(address, tuple) or len(address) < 2:
+        return ""
+    host, port = host_of(address), address[1]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def plain_row(identity: int, host: str, direction: str, uptime_s: int) -> dict[str, Any]:
     """Return what the rows of all TCP connections have in common."""
     return {

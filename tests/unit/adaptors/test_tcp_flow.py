@@ -18,8 +18,8 @@ from vanrouter.adaptors.tcp_flow import (
     OVERSHOOT_BYTES,
     REPORT_BYTES,
     Flow,
-    host_and_port,
 )
+from vanrouter.adaptors.tcp_shared import host_and_port
 from vanrouter.core.stream import ACCEPTED, MODIFIED, RELEASED, StreamHead
 
 MEBIBYTE = 1 << 20
