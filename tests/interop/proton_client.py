@@ -1,6 +1,6 @@
 """An AMQP 1.0 client on Proton's own Python binding, as a program of its own; the same modes as rhea_client.js.
 
-python proton_client.py receive|send|serve|request PORT ADDRESS COUNT
+python proton_client.py receive|send|serve|answer|request PORT ADDRESS COUNT
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ class Client(MessagingHandler):
 
     def on_start(self, event: object) -> None:
         connection = event.container.connect(self.url, reconnect=False, allowed_mechs="ANONYMOUS")
-        if self.mode in ("receive", "serve"):
+        if self.mode in ("receive", "serve", "answer"):
             self.receiver = event.container.create_receiver(connection, self.address)
-            if self.mode == "serve":
+            if self.mode != "receive":
                 self.sender = event.container.create_sender(connection, None)
         elif self.mode == "send":
             self.sender = event.container.create_sender(connection, self.address)
@@ -62,7 +62,7 @@ class Client(MessagingHandler):
 
     def on_accepted(self, event: object) -> None:
         self.settled += 1
-        if self.mode in ("send", "serve") and self.settled == self.count:
+        if self.mode in ("send", "serve", "answer") and self.settled == self.count:
             self.finish(event)
 
     def on_released(self, event: object) -> None:
@@ -78,6 +78,12 @@ class Client(MessagingHandler):
     def on_message(self, event: object) -> None:
         message = event.message
         self.received += 1
+        if self.mode == "answer":
+            body = f"{message.subject} {message.properties[':path']} from proton"
+            answer = Message(address=message.reply_to, correlation_id=message.id, subject="200", body=body)
+            answer.properties = {"Content-Type": "text/plain", "X-Client": "proton"}
+            self.sender.send(answer)
+            return
         if self.mode == "serve":
             answer = Message(address=message.reply_to, correlation_id=message.correlation_id, body=message.body.upper())
             self.sender.send(answer)

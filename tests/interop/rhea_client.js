@@ -3,6 +3,7 @@
 //   node rhea_client.js receive PORT ADDRESS COUNT   prints "ready", then one JSON line for each message, then "done"
 //   node rhea_client.js send PORT ADDRESS COUNT      sends {"sequence": n} maps, prints "done" when all were accepted
 //   node rhea_client.js serve PORT ADDRESS COUNT     answers COUNT requests at their reply-to, upper case
+//   node rhea_client.js answer PORT ADDRESS COUNT    answers COUNT requests of HTTP (HTTP over AMQP, section 2)
 //   node rhea_client.js request PORT ADDRESS COUNT   sends COUNT requests, prints the answers, then "done"
 //
 // PORT may be the URL of a WebSocket, ws:// or wss://; NODE_EXTRA_CA_CERTS then names the authority to trust.
@@ -26,7 +27,7 @@ function finish(context) {
 
 container.on("connection_open", (context) => {
   const connection = context.connection;
-  if (mode === "receive" || mode === "serve") {
+  if (mode === "receive" || mode === "serve" || mode === "answer") {
     connection.open_receiver({ source: address, credit_window: 20 });
   } else if (mode === "send") {
     connection.open_sender(address);
@@ -45,7 +46,7 @@ container.on("receiver_open", (context) => {
 });
 
 container.on("sendable", (context) => {
-  while (context.sender.sendable() && sent < count && mode !== "serve") {
+  while (context.sender.sendable() && sent < count && mode !== "serve" && mode !== "answer") {
     sent += 1;
     if (mode === "send") {
       context.sender.send({ message_id: sent, subject: "from rhea", body: { sequence: sent } });
@@ -58,7 +59,7 @@ container.on("sendable", (context) => {
 container.on("accepted", (context) => {
   settled += 1;
   if (mode === "send" && settled === count) finish(context);
-  if (mode === "serve" && settled === count) finish(context);
+  if ((mode === "serve" || mode === "answer") && settled === count) finish(context);
 });
 
 for (const event of ["released", "rejected", "modified", "connection_error", "receiver_error", "sender_error"]) {
@@ -72,6 +73,17 @@ for (const event of ["released", "rejected", "modified", "connection_error", "re
 container.on("message", (context) => {
   const message = context.message;
   received += 1;
+  if (mode === "answer") {
+    const path = message.application_properties[":path"];
+    context.connection.send({
+      to: message.reply_to,
+      correlation_id: message.message_id,
+      subject: "200",
+      application_properties: { "Content-Type": "text/plain", "X-Client": "rhea" },
+      body: message.subject + " " + path + " from rhea",
+    });
+    return;
+  }
   if (mode === "serve") {
     const answer = { to: message.reply_to, correlation_id: message.correlation_id, body: message.body.toUpperCase() };
     context.connection.send(answer);

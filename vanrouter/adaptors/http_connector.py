@@ -9,9 +9,10 @@ import logging
 from typing import Any
 
 from vanrouter.adaptors.http_codecs import STREAM_CODECS, STREAM_VERSIONS
-from vanrouter.adaptors.http_config import HttpConnectorConfig
+from vanrouter.adaptors.http_config import HTTP2, MESSAGE, HttpConnectorConfig
 from vanrouter.adaptors.http_exchange import Requester, RequestHead, Responder
 from vanrouter.adaptors.http_listener import add_forwarded, connection_row
+from vanrouter.adaptors.http_message_connector import MessageRequests
 from vanrouter.adaptors.http_pool import Pool, ServerConnection
 from vanrouter.adaptors.http_requests import ServedRequest
 from vanrouter.adaptors.http_shared import NOWHERE, Cancellable, Shared
@@ -57,8 +58,23 @@ class HttpConnector:
 
     def announce(self) -> None:
         """Be a consumer at the address."""
-        if self._subscription is None and not self.is_deleted:
-            self._subscription = self.shared.router.subscribe_stream(self.config.address, self)
+        if self._subscription is not None or self.is_deleted:
+            return
+        router = self.shared.router
+        if self.config.form == MESSAGE:
+            self._subscription = router.subscribe_deliveries(self.config.address, MessageRequests(self))
+        else:
+            self._subscription = router.subscribe_stream(self.config.address, self)
+
+    @property
+    def speaks_http2(self) -> bool:
+        """What its server speaks, and its messages carry."""
+        return self.config.protocol == HTTP2
+
+    @property
+    def scheme(self) -> bytes:
+        """Of requests that do not say theirs."""
+        return b"http" if self.config.tls is None else b"https"
 
     def withdraw(self) -> None:
         """Be none, so that no request comes to a server that does not answer."""

@@ -10,9 +10,12 @@ import os
 import socket
 from typing import Any
 
+from vanrouter.adaptors.http_aggregation import AggregatedForm
 from vanrouter.adaptors.http_codecs import SERVER_CODECS
-from vanrouter.adaptors.http_config import ANSWER_503, HttpListenerConfig
+from vanrouter.adaptors.http_config import ANSWER_503, MESSAGE, HttpListenerConfig
+from vanrouter.adaptors.http_events import EventForm
 from vanrouter.adaptors.http_exchange import Failure, Header, Requester, RequestHead, Responder, ServerCodec
+from vanrouter.adaptors.http_message_listener import MessageForm
 from vanrouter.adaptors.http_requests import NOBODY, RoutedRequest
 from vanrouter.adaptors.http_shared import Cancellable, Shared
 from vanrouter.adaptors.http_socket import SocketTransport
@@ -210,6 +213,15 @@ def connection_row(connection: Any, host: str) -> dict[str, Any]:
     }
 
 
+def message_form(shared: Shared, config: HttpListenerConfig, to: str) -> MessageForm:
+    """Return how a listener in the message form sends its requests."""
+    if config.event_channel:
+        return EventForm(shared, config, to)
+    if config.aggregation is not None:
+        return AggregatedForm(shared, config, to)
+    return MessageForm(shared, config, to)
+
+
 class HttpListener:
     """An httpListener."""
 
@@ -231,6 +243,7 @@ class HttpListener:
         self._tls = None
         if config.tls is not None:
             self._tls = listener_context(config.tls, config.authenticate_peer, list(SERVER_CODECS))
+        self.messages = message_form(shared, config, self.to) if config.form == MESSAGE else None
         self._acceptor: Acceptor | None = None
         self._watch: Cancellable | None = None
         self._attempt = 0
@@ -352,3 +365,5 @@ class HttpListener:
         watch, self._watch = self._watch, None
         if watch is not None:
             watch.cancel()
+        if self.messages is not None:
+            self.messages.close()

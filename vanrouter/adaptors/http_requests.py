@@ -227,6 +227,9 @@ class RoutedRequest(RelayedRequest):
     def begin(self) -> None:
         """Send it, or send it again."""
         listener = self._listener
+        if listener.messages is not None:
+            self._inner = listener.messages.begin(self.head, self)
+            return
         config = listener.config
         stream = RequestStream(listener.shared, listener.shared.replies)
         codec: ClientCodec = CLIENT_CODECS[config.protocol](stream, self, config.limits, is_single=True)

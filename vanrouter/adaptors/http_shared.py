@@ -8,6 +8,7 @@ from __future__ import annotations
 from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol
 
+from vanrouter.core.deliveries import DeliveryConsumer
 from vanrouter.core.stream import RELEASED, Producer, Sink, StreamConsumer, StreamHead
 from vanrouter.engine.messages import encode_stream_head
 from vanrouter.ids import random_suffix
@@ -39,6 +40,13 @@ class ReplyAddress(Cancellable, Protocol):
         """Text for `reply-to`."""
 
 
+class Waiting(Protocol):
+    """A message that was sent, whose outcome somebody waits for."""
+
+    def forget(self) -> None:
+        """Nobody waits any more."""
+
+
 class HttpRouter(Protocol):
     """What HTTP needs of the core."""
 
@@ -57,6 +65,18 @@ class HttpRouter(Protocol):
 
     def new_reply_address(self, consumer: StreamConsumer) -> ReplyAddress:
         """Take streams sent to an address of one's own."""
+
+    def subscribe_deliveries(self, address: str, consumer: DeliveryConsumer, weight: int = 1) -> Cancellable:
+        """Take messages sent to an address, section by section."""
+
+    def new_delivery_address(self, consumer: DeliveryConsumer) -> ReplyAddress:
+        """Take messages sent to an address of one's own."""
+
+    def send_whole(self, to: str, content: bytes, flags: int, producer: Producer) -> Waiting:
+        """Send a whole message; `producer` is told its outcome, not before this returns."""
+
+    def open_message(self, to: str, first: bytes, flags: int, producer: Producer) -> Sink:
+        """Begin a message that goes out piece by piece; RELEASED at the end of the turn when there is no way."""
 
     def watch(self, address: str, callback: Callable[[bool], None]) -> Cancellable:
         """Be told whether an address can be reached, now and at each change."""

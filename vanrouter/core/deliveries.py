@@ -8,6 +8,7 @@ protocol, sections 2.5, 7.4 and 7.5.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from vanrouter.core.buffer import VIEW
@@ -325,7 +326,8 @@ def _send_to_one(router: Router, address: Address, content: bytes, annotations: 
         if not destination.takes_sections:
             return False
         address.deliveries_to_container += 1
-        router.reactor.call_soon(lambda: _give(destination, annotations, content, AwaitedCopy(awaited)))
+        local = partial(_give_counted, destination, annotations, content, awaited)
+        router.reactor.call_soon(local)
         return True
     scanned = scan(content, 0, len(content), False)
     sender = forwarder.sender_for(destination, address, 4 if scanned is NEED_MORE else scanned[0])
@@ -340,6 +342,12 @@ def _send_to_one(router: Router, address: Address, content: bytes, annotations: 
     section = forwarder.section_for(None, sender, annotations) if sender.carries_annotations else None
     forwarder.put(delivery, section, content, 0, 0)
     return True
+
+
+def _give_counted(service: LocalService, annotations: Annotations, content: bytes, awaited: Awaited) -> None:
+    sink = LocalMessage(service, annotations, AwaitedCopy(awaited))
+    sink.push(content)
+    sink.finish()
 
 
 def _give(service: LocalService, annotations: Annotations, content: bytes, producer: Producer) -> None:
@@ -439,6 +447,8 @@ def open_message(router: Router, to: str, first: bytes, flags: int, producer: Pr
     address = router.address_for(to)
     annotations = originated(flags)
     destination: Destination | None = None
+    if address is not None and address.treatment <= Treatment.MULTICAST:
+        return MulticastMessage(router, to, first, flags, producer)
     if address is not None and Treatment.CLOSEST <= address.treatment != Treatment.UNAVAILABLE:
         destination = choose(address, annotations, None, router.may_pass)
     if address is None or destination is None:
@@ -468,6 +478,47 @@ def open_message(router: Router, to: str, first: bytes, flags: int, producer: Pr
 def _no_way(router: Router, producer: Producer) -> Sink:
     router.reactor.call_soon(lambda: producer.outcome(RELEASED, True))
     return NoSink()
+
+
+class MulticastMessage:
+    """A message for many that goes out piece by piece: kept, and sent whole."""
+
+    __slots__ = ("_awaited", "_content", "_flags", "_producer", "_router", "_to")
+
+    takes_early = True
+
+    def __init__(self, router: Router, to: str, first: bytes, flags: int, producer: Producer) -> None:
+        self._router = router
+        self._to = to
+        self._content = bytearray(first)
+        self._flags = flags
+        self._producer: Producer | None = producer
+        self._awaited: Awaited | None = None
+
+    def push(self, data: memoryview | bytes) -> bool:
+        """Keep octets, up to the bound."""
+        producer = self._producer
+        if producer is not None:
+            self._content += data
+            if len(self._content) > MAX_COPY_BYTES:
+                self._producer = None
+                self._content.clear()
+                self._router.reactor.call_soon(lambda: producer.outcome(REJECTED, True))
+        return True
+
+    def finish(self, settled: bool = False) -> None:
+        """It is whole."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            self._awaited = send_whole(self._router, self._to, bytes(self._content), self._flags, producer)
+            self._content.clear()
+
+    def abort(self) -> None:
+        """Half of it is sent to nobody."""
+        self._producer = None
+        self._content.clear()
+        if self._awaited is not None:
+            self._awaited.forget()
 
 
 class LocalMessage:

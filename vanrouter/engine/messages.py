@@ -279,7 +279,8 @@ def parse_head(buffer: Buffer, start: int, end: int, is_complete: bool = False) 
         is_complete: no more octets will come: a message without a body has a head too.
 
     Returns:
-        The head; NEED_MORE until the first octets of the body (or of something that is no section) are there.
+        The head; NEED_MORE until the first octets of the body (or of something that is no section) are there, or all
+        application properties.
 
     Raises:
         PeerError: a section is broken.
@@ -294,6 +295,9 @@ def parse_head(buffer: Buffer, start: int, end: int, is_complete: bool = False) 
         if section is NEED_MORE:
             if is_complete:
                 raise _invalid()
+            if offset == end and previous == APPLICATION_PROPERTIES:  # only a body can follow
+                head.body_offset = offset
+                return head
             return NEED_MORE
         code, value_offset = section
         if not HEADER <= code <= APPLICATION_PROPERTIES:

@@ -8,6 +8,7 @@ import pytest
 
 from tests.unit.core.ends import Answers
 from tests.unit.core.engines import ACCEPTED, MODIFIED, REJECTED, RELEASED, World, message
+from vanrouter.core import deliveries
 from vanrouter.core.router import Router
 from vanrouter.core.stream import Producer, Sink
 from vanrouter.core.table import AddressRule, Treatment
@@ -169,6 +170,19 @@ def test_an_outcome_in_the_middle(stage: Stage) -> None:
     assert answers.outcomes[0][0] == REJECTED
 
 
+def test_messages_in_progress_count_for_balancing(stage: Stage) -> None:
+    stage.near.send_whole("svc", whole("svc"), 1, Answers())
+    stage.near.open_message("svc", whole("svc"), 1, Answers()).finish()
+    stage.rest()
+    address = stage.far.table.get("Msvc")
+    assert address is not None
+    assert [service.open_count for service in address.services] == [2]
+    for taken in stage.service.messages:
+        taken.producer.outcome(ACCEPTED, True)
+    stage.rest()
+    assert [service.open_count for service in address.services] == [0]
+
+
 def test_no_way(world: World) -> None:
     router = world.interior("A")
     answers = Answers()
@@ -274,6 +288,31 @@ def test_many_takers_and_one_outcome(world: World) -> None:
         world.settle()
     assert sent.state == ACCEPTED
     world.check()
+
+
+def test_pieces_for_many_go_out_whole(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    near, far = world.chain("A", "B")
+    multicast(near, far)
+    services = [Service(ACCEPTED), Service(ACCEPTED)]
+    far.subscribe_deliveries("m/svc", services[0])
+    near.subscribe_deliveries("m/svc", services[1])
+    world.advance(5)
+    content = whole("m/svc", bytes(400_000))
+    answers = Answers()
+    sink = near.open_message("m/svc", content[:9], 1, answers)
+    sink.push(content[9:])
+    world.settle()
+    assert not services[0].messages
+    sink.finish()
+    world.settle()
+    assert [service.last.content for service in services] == [content] * 2
+    assert answers.outcomes == [(ACCEPTED, True)]
+    near.open_message("m/svc", content, 1, answers).abort()
+    monkeypatch.setattr(deliveries, "MAX_COPY_BYTES", 1000)
+    near.open_message("m/svc", content[:9], 1, answers).push(content)
+    world.settle()
+    assert answers.outcomes[1:] == [(REJECTED, True)]
+    assert [len(service.messages) for service in services] == [1, 1]
 
 
 def test_nobody_of_many(world: World) -> None:
