@@ -99,13 +99,13 @@ class ManagementClient:
     ) -> None:
         self.target = LOCAL
         self._is_closed = False
-        self._shown, address, in_url, has_tls = _parsed(url)
+        self._shown, address, in_url, has_tls = parsed_url(url)
         user, password = in_url if in_url[0] is not None else (credentials.user, credentials.password)
         try:
             self._connection = BlockingConnection(
                 address,
                 timeout=timeout_s,
-                ssl_domain=_tls(credentials) if has_tls else None,
+                ssl_domain=tls_domain(credentials) if has_tls else None,
                 sasl_enabled=credentials.wants_sasl or user is not None,
                 allowed_mechs=credentials.mechanisms,
                 user=user,
@@ -250,7 +250,7 @@ def _full(entity_type: str | None) -> str | None:
     return _FULL_NAMES.get(entity_type, f"io.skupper.router.{entity_type}")
 
 
-def _parsed(url: str) -> tuple[str, str, tuple[str | None, str | None], bool]:
+def parsed_url(url: str) -> tuple[str, str, tuple[str | None, str | None], bool]:
     """Return the URL for messages, the URL for Proton, user and password in it, and whether it asks for TLS."""
     parts = urlsplit(url if "//" in url else f"amqp://{url}")
     if parts.scheme not in ("amqp", "amqps"):
@@ -268,7 +268,12 @@ def _parsed(url: str) -> tuple[str, str, tuple[str | None, str | None], bool]:
     return shown, shown, (user, password), has_tls
 
 
-def _tls(credentials: Credentials) -> SSLDomain:
+def tls_domain(credentials: Credentials) -> SSLDomain:
+    """Return the TLS set-up of a client.
+
+    Raises:
+        ClientError: a file cannot be used.
+    """
     domain = SSLDomain(SSLDomain.MODE_CLIENT)
     try:
         if credentials.certificate is not None:

@@ -123,7 +123,7 @@ def test_silent_router() -> None:
     ],
 )
 def test_urls(url: str, parsed: tuple[str, tuple[str | None, str | None], bool]) -> None:
-    shown, _, user, has_tls = module._parsed(url)
+    shown, _, user, has_tls = module.parsed_url(url)
     assert (shown, user, has_tls) == parsed
 
 
