@@ -29,17 +29,21 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "adaptors.tcp_shared": (*BOTTOM, "core", "engine", "net", "adaptors.observer_http2"),
     "server": (*BOTTOM, "adaptors", "core", "engine", "net", "routing", "mgmt", "server"),
     "cli": (*BOTTOM, "mgmt.client", "mgmt.config", "mgmt.entity_types", "mgmt.levels", "cli"),
+    "cli.top": (*BOTTOM, "mgmt.client", "mgmt.vanflow_client", "mgmt.vanflow_summary", "cli"),
     "cli.vanrouter": (*BOTTOM, "server", "mgmt.config", "mgmt.logs", "mgmt.options", "cli"),
     "__main__": ("cli",),
 }
 
-PURE = ("routing", "mgmt.schema", "mgmt.attributes", "mgmt.entities", "mgmt.config", "mgmt.agent")
+PURE = (
+    "routing", "mgmt.schema", "mgmt.attributes", "mgmt.entities", "mgmt.config", "mgmt.agent", "mgmt.vanflow",
+    "mgmt.vanflow_picture", "mgmt.vanflow_source", "mgmt.vanflow_summary",
+)  # fmt: skip
 IMPURE_MODULES = {
     "asyncio", "http", "logging.handlers", "multiprocessing", "queue", "random", "secrets", "select", "selectors",
     "signal", "socket", "socketserver", "ssl", "subprocess", "threading", "time", "urllib", "uvloop",
 }  # fmt: skip
 PROTON = {"proton", "cproton", "cproton_ffi"}
-PROTON_ROOMS = ("engine", "mgmt.client")
+PROTON_ROOMS = ("engine", "mgmt.client", "mgmt.vanflow_client")
 
 MODULE_LINES = 600
 FUNCTION_LINES = 60

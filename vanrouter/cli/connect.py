@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,36 @@ PROFILE_KEYS = (
 )  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where to connect, and as whom."""
+
+    url: str
+    timeout_s: float
+    credentials: Credentials
+    router: str | None
+    """Interior router to ask instead."""
+    edge: str | None
+
+
 def with_client(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the connection options, and call it with a connected client in their place."""
+
+    @with_place
+    @functools.wraps(command)
+    def connected(place: Place, **others: Any) -> None:
+        with ManagementClient(place.url, timeout_s=place.timeout_s, credentials=place.credentials) as client:
+            if place.router is not None:
+                client.target = router_target(place.router)
+            elif place.edge is not None:
+                client.target = edge_target(place.edge)
+            command(client, **others)
+
+    return connected
+
+
+def with_place(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the connection options, and call it with what they say."""
 
     @click.option("-b", "--bus", "--url", "url", envvar="VAN_URL", default=DEFAULT_URL, show_default=True,
                   help="Router to ask.")  # fmt: skip
@@ -73,12 +102,14 @@ def with_client(command: Callable[..., None]) -> Callable[..., None]:
             user=settled["sasl-username"],
             password=settled["sasl-password"],
         )
-        with ManagementClient(settled["url"], timeout_s=float(settled["timeout"]), credentials=credentials) as client:
-            if settled["router"] is not None:
-                client.target = router_target(settled["router"])
-            elif settled["edge"] is not None:
-                client.target = edge_target(settled["edge"])
-            command(client, **others)
+        place = Place(
+            url=settled["url"],
+            timeout_s=float(settled["timeout"]),
+            credentials=credentials,
+            router=settled["router"],
+            edge=settled["edge"],
+        )
+        command(place, **others)
 
     return connected
 

@@ -18,6 +18,7 @@ from vanrouter.cli import events, path, stat, topology
 from vanrouter.cli.connect import with_client
 from vanrouter.cli.manage import manage
 from vanrouter.cli.tables import PRINTERS, column, console, number, print_table, with_format
+from vanrouter.cli.top import top
 from vanrouter.errors import ManagementError, VanrouterError
 from vanrouter.mgmt.client import ClientError, ManagementClient
 from vanrouter.mgmt.config import load_file
@@ -64,6 +65,7 @@ def main() -> None:
 
 
 main.add_command(manage)
+main.add_command(top)
 
 
 @main.command("stat")

@@ -1,0 +1,194 @@
+"""Records of a whole network, read at a third router (vanflow)."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pty
+import re
+import select
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.system.network import Network, eventually
+from tests.system.services import connect, receive_exactly
+from vanrouter.mgmt.vanflow import Attribute, Attributes, RecordType
+from vanrouter.mgmt.vanflow_client import Collector
+from vanrouter.mgmt.vanflow_picture import Picture
+from vanrouter.mgmt.vanflow_summary import has_all_routers
+
+VAN = [sys.executable, "-c", "from vanrouter.cli.van import main; main()"]
+DEADLINE_S = 20.0
+
+
+@pytest.fixture
+def network(tmp_path: Path, echo_port: int) -> Iterator[Network]:
+    """A listener at A, the service at B, an edge with a listener below C; all in a row."""
+    made = Network(tmp_path)
+    for name in "ABC":
+        made.add(name)
+    made.add("E", mode="edge")
+    made.link("A", "B", cost=4)
+    made.link("B", "C")
+    made.link("E", "C", role="edge")
+    made.section("B", ("site", {"name": "middle", "platform": "linux"}))
+    made.service("echo", "B", echo_port)
+    made.clients("echo", "A")
+    made.clients("echo", "E")
+    made.start()
+    try:
+        yield made
+        made.check_logs()
+        made.stop()
+    finally:
+        made.kill()
+
+
+def url(network: Network, name: str) -> str:
+    return f"127.0.0.1:{network[name].port('amqp')}"
+
+
+def flow_of(picture: Picture, port: int) -> Attributes | None:
+    """The record of the connection of a client."""
+    found = picture.of_type(RecordType.BIFLOW_TPORT).values()
+    return next((record for record in found if record.get(Attribute.SOURCE_PORT) == str(port)), None)
+
+
+def talk(client: socket.socket, octets: int) -> None:
+    client.sendall(bytes(octets))
+    receive_exactly(client, octets)
+
+
+def test_the_records_of_a_network(network: Network) -> None:
+    with Collector(url(network, "C")) as collector:
+        assert collector.wait_for(has_all_routers, DEADLINE_S)
+        assert collector.wait_for(lambda picture: len(picture.live(RecordType.ROUTER)) == 4, DEADLINE_S)
+        with collector.picture() as picture:
+            links = [
+                (record[Attribute.NAME], record[Attribute.OPER_STATUS], record[Attribute.LINK_COST])
+                for record in picture.live(RecordType.LINK).values()
+            ]
+            assert sorted(links) == [("to-B", "up", 4), ("to-C", "up", 1), ("to-C", "up", 1)]
+            (site,) = picture.live(RecordType.SITE).values()
+            assert site[Attribute.NAME] == "middle"
+            listeners = {
+                record[Attribute.PARENT]: identity for identity, record in picture.live(RecordType.LISTENER).items()
+            }
+            (connector,) = picture.live(RecordType.CONNECTOR)
+            names = {
+                str(record[Attribute.NAME]): identity for identity, record in picture.live(RecordType.ROUTER).items()
+            }
+        for name in ("A", "E"):
+            with connect(network[name].port("to-echo")) as client:
+                port = client.getsockname()[1]
+                talk(client, 500)
+
+                def is_complete(picture: Picture, port: int = port) -> Attributes | None:
+                    record = flow_of(picture, port)
+                    return record if record and Attribute.PROCESS_LATENCY in record else None
+
+                record = collector.wait_for(is_complete, DEADLINE_S)
+                assert record, f"no complete record of the flow at {name}"
+                assert record[Attribute.PARENT] == listeners[names[f"0/{name}"]]
+                assert (record[Attribute.CONNECTOR], record[Attribute.SOURCE_HOST]) == (connector, "127.0.0.1")
+                assert (record[Attribute.OCTETS], record[Attribute.OCTETS_REVERSE]) == (500, 500)
+                assert record[Attribute.LATENCY] >= record[Attribute.PROCESS_LATENCY] > 0
+                assert Attribute.END_TIME not in record
+                talk(client, 250)
+                grown = lambda picture, port=port: flow_of(picture, port)[Attribute.OCTETS] == 750  # noqa: E731
+                assert collector.wait_for(grown, DEADLINE_S)
+            ended = lambda picture, port=port: Attribute.END_TIME in flow_of(picture, port)  # noqa: E731
+            assert collector.wait_for(ended, DEADLINE_S)
+        with collector.picture() as picture:
+            assert (picture.refused, picture.left_out, picture.gaps) == (0, 0, 0)
+            totals = [picture.totals[identity] for identity in listeners.values()]
+            assert [(one.opened, one.closed, one.failed, one.octets) for one in totals] == [(1, 1, 0, 750)] * 2
+        line = re.compile(r"FLOW_LOG \(info\) BIFLOW_TPORT \[\w+:\d+\] BEGIN END .*octets=750 .*octetsReverse=750")
+        eventually(lambda: any(line.search(text) for text in network["A"].log))
+
+
+def test_a_router_that_goes_is_forgotten_and_comes_back(network: Network) -> None:
+    """Its end is noticed by the link; its records by silence, or by its new life."""
+    with Collector(url(network, "C")) as collector:
+        assert collector.wait_for(lambda picture: len(picture.live(RecordType.ROUTER)) == 4, DEADLINE_S)
+        network["A"].stop()
+        network.start("A")
+        again = collector.wait_for(
+            lambda picture: sum(r[Attribute.NAME] == "0/A" for r in picture.live(RecordType.ROUTER).values()) == 2,
+            DEADLINE_S,
+        )
+        assert again
+        gone = collector.wait_for(lambda picture: len(picture.live(RecordType.ROUTER)) == 4, 50)
+        assert gone
+
+
+def test_top_once_and_as_json(network: Network) -> None:
+    with connect(network["A"].port("to-echo")) as client:
+        talk(client, 100)
+        command = [*VAN, "top", "-b", url(network, "C")]
+        once = subprocess.run([*command, "--once"], capture_output=True, text=True, timeout=40, check=True)
+        found = json.loads(
+            subprocess.run([*command, "--json"], capture_output=True, text=True, timeout=40, check=True).stdout
+        )
+    assert "4 sites, 4 routers, 1 services, 1 open flows" in once.stdout
+    assert re.search(r"echo +tcp +2 +1 +1 ", once.stdout)
+    (service,) = found["services"]
+    assert (service["listeners"], service["connectors"], service["open_flows"]) == (2, 1, 1)
+    (flow,) = found["flows"]
+    assert (flow["via"], flow["server"], flow["octets"]) == ("A", "B", 100)
+    assert [router["name"] for router in found["routers"]] == ["A", "B", "C", "E"]
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(24, 80), (12, 60), (50, 160)])
+def test_top_fits_the_terminal_and_ends_with_q(network: Network, rows: int, columns: int) -> None:
+    pid, fd = pty.fork()
+    if pid == 0:
+        environment = {**os.environ, "TERM": "xterm-256color"}
+        os.execve(VAN[0], [*VAN, "top", "-b", url(network, "C"), "-i", "0.2"], environment)
+    seen = b""
+    try:
+        fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        deadline = time.monotonic() + DEADLINE_S
+        while b"4 routers" not in seen:
+            assert time.monotonic() < deadline, seen[-2000:]
+            if select.select([fd], [], [], 0.5)[0]:
+                seen += os.read(fd, 65536)
+        os.write(fd, b"q")
+        while True:
+            try:
+                more = os.read(fd, 65536)
+            except OSError:  # the other end is closed
+                break
+            if not more:
+                break
+            seen += more
+    finally:
+        os.kill(pid, signal.SIGKILL) if os.waitpid(pid, os.WNOHANG) == (0, 0) else None
+    frames = seen.decode().split("\x1b[H")
+    plain = [re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", frame).replace("\r", "") for frame in frames]
+    shown = [frame for frame in plain if "4 routers" in frame]
+    assert shown
+    for frame in shown:
+        lines = frame.rstrip("\n").split("\n")
+        assert len(lines) <= rows
+        assert max(len(line.rstrip()) for line in lines) <= columns
+
+
+def test_top_says_why_it_cannot_begin() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    command = [*VAN, "top", "-b", f"127.0.0.1:{port}", "--once"]
+    failed = subprocess.run(command, capture_output=True, text=True, timeout=40, check=False)
+    assert failed.returncode == 3
+    assert f"van: amqp://127.0.0.1:{port}: " in failed.stderr
+    assert "refused" in failed.stderr.lower()
