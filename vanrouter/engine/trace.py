@@ -12,12 +12,19 @@ from vanrouter.engine import proton
 
 logger = logging.getLogger("vanrouter.protocol")
 
+ASKED = {"is_asked_for": True}
+"""Mark of an event that is written although its level is off."""
+
 _traced: dict[Any, int] = {}
 """Numbers of the connections that are traced, by the engine's transport."""
 
 
 def _write(transport: Any, message: Any) -> None:
-    logger.debug("[C%d]:%s", _traced.get(transport, 0), proton.text(message))
+    """Log a frame whatever the level is: who traces one connection need not switch on those of all."""
+    line = _write.__code__.co_firstlineno
+    arguments = (_traced.get(transport, 0), proton.text(message))
+    record = logger.makeRecord(logger.name, logging.DEBUG, __file__, line, "[C%d]:%s", arguments, None, extra=ASKED)
+    logger.handle(record)
 
 
 _tracer: Any = proton.tracer(_write)

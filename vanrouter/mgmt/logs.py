@@ -258,13 +258,14 @@ class Logs:
     # --- events ---
 
     def record(self, record: logging.LogRecord) -> None:
-        """Count an event, keep it and queue its line when its level is on."""
+        """Count an event, keep it and queue its line when its level is on, or when it was asked for by itself."""
         module = self._module_of(record.name)
         rank = sum(record.levelno >= level for level in _RANK_TO_PYTHON[1:])
         level = LEVELS[rank]
         self._counts[module][level] += 1
         outputs = self._outputs[module]
-        if level not in outputs.levels:
+        is_asked_for = getattr(record, "is_asked_for", False)
+        if level not in outputs.levels and not is_asked_for:
             return
         try:
             text = record.getMessage()
@@ -281,7 +282,7 @@ class Logs:
         if rank >= WARNING:
             self.on_event(event)
         for output in outputs.each:
-            if level in output.levels:
+            if level in output.levels or is_asked_for:
                 self._put(output, event, _PRIORITIES[rank])
 
     def _put(self, output: _Output, event: Event, priority: int) -> None:

@@ -81,6 +81,13 @@ def test_levels(logs: Logs, file: Path) -> None:
     assert bare(logs, file) == [f"SERVER ({level}) x" for level in ("info", "warning", "error", "critical")]
 
 
+def test_what_is_asked_for_by_itself_is_written(logs: Logs, file: Path) -> None:
+    server.debug("off")
+    server.handle(server.makeRecord(server.name, 10, "x.py", 1, "on", (), None, extra={"is_asked_for": True}))
+    assert bare(logs, file) == ["SERVER (debug) on"]
+    assert [entry[2] for entry in logs.entries(9)] == ["on"]
+
+
 def test_levels_need_not_be_in_a_row(logs: Logs, file: Path) -> None:
     logs.update("AGENT", {"enable": "info,critical"})
     for level in (logging.INFO, logging.ERROR, logging.CRITICAL):
