@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from proton import Message
+from proton import Delivery, Link, Message, Terminus, Timeout
+from proton.reactor import LinkOption
 from proton.utils import BlockingConnection
 
 from tests.system.harness import vanrouter_program
@@ -89,9 +90,15 @@ def brokers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Broker]]:
 
 @pytest.fixture(scope="module")
 def router(brokers: list[Broker], tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Program, str]]:
-    directory = tmp_path_factory.mktemp("router")
-    port = free_port()
     text = (ROOT / "config" / "brokers.conf").read_text()
+    with run_router(text, brokers, tmp_path_factory.mktemp("router")) as made:
+        yield made
+
+
+@contextlib.contextmanager
+def run_router(text: str, brokers: list[Broker], directory: Path) -> Iterator[tuple[Program, str]]:
+    """A router with the sample's configuration, on other ports."""
+    port = free_port()
     for known, used in ((5672, port), (5673, brokers[0].port), (5674, brokers[1].port)):
         text = text.replace(f"port: {known}", f"port: {used}")
     file = directory / "brokers.conf"
@@ -146,3 +153,75 @@ def test_a_broker_that_comes_back_is_attached_again(router: tuple[Program, str],
     program.wait_for(r"Connection Closed", after=mark)
     send(url, 200)
     assert sorted(receive(url)) == sorted(f"order {number}" for number in range(200, 200 + COUNT)), "it takes all again"
+
+
+IN_FLIGHT = 40
+MANY = 400
+
+
+class Durable(LinkOption):
+    """Asks the broker for a queue that outlives it."""
+
+    def apply(self, link: Link) -> None:
+        link.target.durability = Terminus.DELIVERIES
+
+
+def test_a_broker_killed_in_the_middle_loses_nothing_acknowledged(brokers: list[Broker], tmp_path: Path) -> None:
+    """Queues that outlive their brokers: `/amq/queue/NAME` is one that exists already."""
+    for broker in brokers:
+        if broker.program is None:
+            broker.start()
+        connection = BlockingConnection(
+            f"amqp://127.0.0.1:{broker.port}", timeout=TIMEOUT_S, user="guest", password="guest", allowed_mechs="PLAIN"
+        )
+        connection.create_sender("/queue/kept", options=[Durable()])
+        connection.close()
+    text = (ROOT / "config" / "brokers.conf").read_text().replace("/queue/orders", "/amq/queue/kept")
+    with run_router(text, brokers, tmp_path) as (program, url):
+        for _ in range(4):
+            program.wait_for(r"Auto-link '\S+' attaching")
+        acknowledged = send_while_one_is_killed(url, brokers[0])
+        mark = program.mark()
+        brokers[0].start()
+        program.wait_for(r"Auto-link 'orders.out' attaching", after=mark, timeout_s=TIMEOUT_S)
+        connection = BlockingConnection(url, timeout=TIMEOUT_S)
+        receiver = connection.create_receiver("orders.out", credit=10)
+        while acknowledged:  # one whose acknowledgement was lost with the broker may come twice
+            try:
+                acknowledged.discard(str(receiver.receive(timeout=TIMEOUT_S / 2).body))
+            except Timeout:
+                pytest.fail(f"{len(acknowledged)} acknowledged messages are lost: {sorted(acknowledged)[:20]}")
+            receiver.accept()
+        connection.close()
+
+
+def send_while_one_is_killed(url: str, broker: Broker) -> set[str]:
+    """Send MANY messages, again what is not accepted; returns what was."""
+    connection = BlockingConnection(url, timeout=TIMEOUT_S)
+    sender = connection.create_sender("orders")
+    waiting: dict[Delivery, str] = {}
+    acknowledged: set[str] = set()
+    again = [f"middle {number}" for number in range(MANY)]
+
+    def has_news() -> bool:
+        may_send = again and sender.link.credit > 0 and len(waiting) < IN_FLIGHT
+        return may_send or any(delivery.settled for delivery in waiting)
+
+    while again or waiting:
+        while again and sender.link.credit > 0 and len(waiting) < IN_FLIGHT:
+            body = again.pop()
+            waiting[sender.link.send(Message(body=body, durable=True))] = body
+        if len(acknowledged) >= MANY // 4 and broker.program is not None:
+            broker.stop()
+        connection.wait(has_news, timeout=TIMEOUT_S)
+        for delivery in [delivery for delivery in waiting if delivery.settled]:
+            body = waiting.pop(delivery)
+            if delivery.remote_state == Delivery.ACCEPTED:
+                acknowledged.add(body)
+            else:
+                again.append(body)
+            delivery.settle()
+    connection.close()
+    assert len(acknowledged) == MANY
+    assert broker.program is None, "it was killed on the way"
+    return acknowledged
