@@ -28,7 +28,16 @@ from bench.harness.processes import BenchError, OthersWatch, Programs, raise_des
 from bench.harness.record import Question, Results, as_json, environment
 from bench.harness.table import number, show
 
-QUESTIONS = ("bulk", "small_requests", "new_connections", "beside_bulk", "mutual_tls", "messages", "idle_flows")
+QUESTIONS = (
+    "bulk",
+    "small_requests",
+    "http_requests",
+    "new_connections",
+    "beside_bulk",
+    "mutual_tls",
+    "messages",
+    "idle_flows",
+)
 WARM_UP_SECONDS = 0.2
 """Length of the runs that are thrown away."""
 QUIET_SHARE = 0.05

@@ -52,6 +52,9 @@ find_missing() {
         need_command node nodejs
         need_command npm npm
     esac
+    case "$LEVEL" in test|bench)
+        need_command h2load nghttp2-client
+    esac
     case "$LEVEL" in bench)
         need_command wrk wrk
         need_command nginx nginx-light
