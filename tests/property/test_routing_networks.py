@@ -143,6 +143,7 @@ def test_larger_networks(count: int, seed: int, sequence: list[tuple[str, int, f
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("count", [100, 200])
 def test_large_networks_survive_many_faults(count: int) -> None:
     network = random_network(count, 4, count)

@@ -163,6 +163,7 @@ SCHEMA = Schema(
         services.HTTP_LISTENER,
         services.HTTP_CONNECTOR,
         services.HTTP_REQUEST_INFO,
+        observed.ROUTING_PROTOCOL,
     )
 )
 

@@ -259,6 +259,31 @@ ROUTER_NODE = EntityType(
         whole("cost", "", "Total path cost, null for self."),
         whole("lastTopoChange", "", "Epoch seconds of the last topology computation; only on the entry for self."),
         whole("index", "", "Slot used in histograms; 0 = self."),
+        whole("ageSeconds", "", "Seconds since its last RA or LSU; null for self.", extension=True),
+        mapping("linkCosts", "", "Its neighbours and the costs of its links to them.", extension=True),
+        whole("linkStateSequence", "", "Number of its link state.", extension=True),
+        whole("mobileSequence", "", "Number of its set of addresses.", extension=True),
+        whole("addressCount", "", "Addresses that it has announced.", extension=True),
+    ),
+)
+
+ROUTING_PROTOCOL = EntityType(
+    short="routingProtocol",
+    help="Counters of the routing protocol of this router; the maps count by opcode, unknown ones as `other`.",
+    base="operationalEntity",
+    observed=True,
+    extension=True,
+    own=(
+        mapping("sent", "", "Control messages sent."),
+        mapping("received", "", "Control messages that came."),
+        mapping("ignored", "", "Of these, those that said nothing new or nothing of use."),
+        mapping("malformed", "", "Of these, those that could not be used: missing keys, wrong kinds, too large."),
+        whole("repeatedFloods", "", "Copies of RAs that were not worth passing on."),
+        whole("pathComputations", "", "Times that all routes were computed."),
+        whole("restartsSeen", "", "Other routers that were seen to start again."),
+        whole("neighboursHeld", "", "Neighbours taken back late because they were lost again and again."),
+        whole("oversizedUpdates", "", "Updates refused because the router would have too many addresses."),
+        whole("routersRefused", "", "Routers left out because the network would have too many."),
     ),
 )
 

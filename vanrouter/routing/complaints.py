@@ -36,6 +36,10 @@ class Complaints:
         if self._is_first("version", router_id):
             _log.warning("router=%s speaks version=%d of the protocol, ignored", router_id, version)
 
+    def flapping(self, router_id: str, hold_s: float) -> None:
+        """Tell of a neighbour that comes back after it was lost again and again; the damping bounds the lines."""
+        _log.warning("neighbour=%s was lost too often of late, taken back in %.1f s", router_id, hold_s)
+
     def own_id(self, router_id: str, instance: int) -> None:
         """Note another router with the own id."""
         if self._is_first("id", router_id):

@@ -27,7 +27,7 @@ from vanrouter.routing.neighbours import Adjacency, Link, Neighbours
 from vanrouter.routing.outbox import Outbox
 from vanrouter.routing.pacing import Pacing
 from vanrouter.routing.paths import PathMap
-from vanrouter.routing.views import ControlCounters, NodeView, view_of
+from vanrouter.routing.views import ControlCounters, NodeView, view_of, view_of_self
 
 MAU_REPEAT_S = 0.5
 """The same absolute MAU is sent to the same router no sooner than this."""
@@ -255,26 +255,19 @@ class ControlPlane:
         """
         return {router_id: link.connection_id for router_id, link in self._adjacent.items()}
 
+    @property
+    def routers_refused(self) -> int:
+        """How often a router was left out because there were too many."""
+        return self._nodes.refused
+
     def set_max_routers(self, max_routers: int) -> None:
         """Change the bound of the network: 128 while a C router is in it."""
         self._nodes.max_routers = max_routers
 
     def nodes(self) -> Iterator[NodeView]:
         """Return views of this router and all known ones, for management."""
-        yield NodeView(
-            id=self.router_id,
-            instance=self.instance,
-            neighbours=tuple(self._peers),
-            next_hop=None,
-            cost=0,
-            is_neighbour=False,
-            connection_id=None,
-            ls_seq=self.ls_seq,
-            mobile_seq=self._own.mobile_seq,
-            address_count=len(self._own.published),
-            last_topology_change=self.last_topology_change,
-            paths=self._paths,
-        )
+        numbers = (self.instance, self.ls_seq, self._own.mobile_seq, len(self._own.published))
+        yield view_of_self(self.router_id, numbers, self._peers, self._paths, self.last_topology_change)
         for node in self._nodes:
             yield view_of(node, self._paths, self.last_topology_change, is_neighbour=node.id in self._adjacent)
 
@@ -320,6 +313,7 @@ class ControlPlane:
             self._deadlines.cancel(*[(kind, other) for other in others for kind in ("expire", "hold")])
         if hold_s > 0:
             self.counters.held_neighbours += 1
+            self._complaints.flapping(hello.id, hold_s)
             self._deadlines.set(("hold", connection_id), now + hold_s)
         if lists_us:
             self._deadlines.set_at_most(("expire", connection_id), self._neighbours.expires_at(link))
@@ -444,7 +438,7 @@ class ControlPlane:
         return node
 
     def _refresh_age(self, node: Node, now: float) -> None:
-        node.fresh_until = now + self.settings.remote_ls_max_age_s
+        node.heard_at, node.fresh_until = now, now + self.settings.remote_ls_max_age_s
         self._deadlines.set_at_most(("age", node.id), node.fresh_until)
 
     def _forget_restarted(self, node: Node) -> None:

@@ -52,6 +52,7 @@ class Node:
         "asked_count",
         "flooded",
         "fresh_until",
+        "heard_at",
         "id",
         "installed",
         "instance",
@@ -76,6 +77,7 @@ class Node:
         self.ls_seq = 0
         self.peers: dict[str, int] = {}
         self.fresh_until = 0.0
+        self.heard_at: float | None = None
         self.announced_ls_seq = 0
         self.announced_mobile_seq = 0
         self.lower_since: float | None = None

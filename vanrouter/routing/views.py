@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from vanrouter.routing.linkstate import Node
@@ -31,7 +32,10 @@ class NodeView:
 
     id: str
     instance: int | None
-    neighbours: tuple[str, ...]
+    peers: Mapping[str, int]
+    """Its neighbours and the costs of its links to them, by its link state."""
+    heard_at: float | None
+    """Monotonic seconds of its last RA or LSU; None of the router itself, or before the first."""
     next_hop: str | None
     cost: int | None
     is_neighbour: bool
@@ -44,9 +48,39 @@ class NodeView:
     paths: PathMap = field(repr=False, compare=False)
 
     @property
+    def neighbours(self) -> tuple[str, ...]:
+        """Ids of its neighbours."""
+        return tuple(self.peers)
+
+    @property
     def valid_origins(self) -> list[str]:
         """Origins from which messages are passed on towards this router (section 6.3); computed when it is read."""
         return self.paths.valid_origins(self.id)
+
+
+def view_of_self(
+    router_id: str,
+    numbers: tuple[int, int, int, int],
+    peers: Mapping[str, int],
+    paths: PathMap,
+    last_topology_change: float,
+) -> NodeView:
+    """Return the own row; `numbers`: instance, of the link state, of the addresses, and how many these are."""
+    return NodeView(
+        id=router_id,
+        instance=numbers[0],
+        peers=peers,
+        heard_at=None,
+        next_hop=None,
+        cost=0,
+        is_neighbour=False,
+        connection_id=None,
+        ls_seq=numbers[1],
+        mobile_seq=numbers[2],
+        address_count=numbers[3],
+        last_topology_change=last_topology_change,
+        paths=paths,
+    )
 
 
 def view_of(node: Node, paths: PathMap, last_topology_change: float, *, is_neighbour: bool) -> NodeView:
@@ -55,7 +89,8 @@ def view_of(node: Node, paths: PathMap, last_topology_change: float, *, is_neigh
     return NodeView(
         id=node.id,
         instance=node.instance,
-        neighbours=tuple(node.peers),
+        peers=node.peers,
+        heard_at=node.heard_at,
         next_hop=None if route is None else route.next_hop,
         cost=None if route is None else route.cost,
         is_neighbour=is_neighbour,

@@ -158,7 +158,32 @@ class LiveViews:
                 "cost": None if is_self else node.cost,
                 "lastTopoChange": int(control.last_topology_change) if is_self else None,
                 "index": index,
+                "ageSeconds": None if node.heard_at is None else int(self._router.reactor.now - node.heard_at),
+                "linkCosts": dict(node.peers),
+                "linkStateSequence": node.ls_seq,
+                "mobileSequence": node.mobile_seq,
+                "addressCount": node.address_count,
             }
+
+    def _rows_routingProtocol(self) -> Iterator[Mapping[str, object]]:  # noqa: N802  # named for the entity type
+        if not self._router.is_interior:
+            return
+        plane = self._router.control.plane
+        counters = plane.counters
+        yield {
+            "identity": "1",
+            "name": "routingProtocol",
+            "sent": dict(counters.sent),
+            "received": dict(counters.received),
+            "ignored": dict(counters.ignored),
+            "malformed": dict(counters.malformed),
+            "repeatedFloods": counters.repeated,
+            "pathComputations": counters.path_computations,
+            "restartsSeen": counters.restarts_seen,
+            "neighboursHeld": counters.held_neighbours,
+            "oversizedUpdates": counters.oversized_updates,
+            "routersRefused": plane.routers_refused,
+        }
 
     def _rows_routerMetrics(self) -> Iterator[Mapping[str, object]]:  # noqa: N802  # named for the entity type
         totals = Totals(self._router)

@@ -62,7 +62,7 @@ def test_get_family(managed: Managed) -> None:
         "io.skupper.router.log": ["io.skupper.router.configurationEntity", "io.skupper.router.entity"]
     }
     assert len(body(managed, "GET-TYPES", entityType="entity")) == 31
-    assert len(body(managed, "GET-TYPES", extensions=True)) == 36
+    assert len(body(managed, "GET-TYPES", extensions=True)) == 37
     assert body(managed, "GET-OPERATIONS", entityType="log") == {"io.skupper.router.log": ["UPDATE", "READ"]}
     assert body(managed, "GET-ATTRIBUTES", entityType="log")["io.skupper.router.log"][-1] == "type"
     assert len(body(managed, "GET-ATTRIBUTES")) == 31

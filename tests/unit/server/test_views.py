@@ -171,11 +171,22 @@ def test_nodes(full: Bench) -> None:
     (row,) = full.site.views.rows("router.node")
     assert (row["id"], row["nextHop"], row["address"], row["index"]) == ("S", "(self)", "amqp:/_topo/0/S", 0)
     assert (row["cost"], row["routerLink"], row["validOrigins"]) == (None, None, [])
+    assert (row["ageSeconds"], row["linkCosts"], row["addressCount"]) == (None, {}, 4)
     assert full.site.views.nodes() == ["S"]
+
+
+def test_what_the_routing_protocol_counts(full: Bench) -> None:
+    plane = full.site.router.control.plane
+    plane.on_message("HELLO", {"id": 5}, 1, 0.0)
+    plane.on_message("NONSENSE", None, 1, 0.0)
+    (row,) = full.site.views.rows("routingProtocol")
+    assert row["received"] == row["malformed"] == {"HELLO": 1, "other": 1}
+    assert (row["restartsSeen"], row["routersRefused"]) == (0, 0)
 
 
 def test_a_standalone_router_has_no_nodes(bench: Bench) -> None:
     assert list(bench.site.views.rows("router.node")) == []
+    assert list(bench.site.views.rows("routingProtocol")) == []
     assert bench.site.views.nodes() == []
 
 
