@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.mgmt.fakes import Managed
-from vanrouter.mgmt.attributes import Kind
+from vanrouter.mgmt.attributes import Attribute, Kind
 from vanrouter.mgmt.entity_types import SCHEMA
 
 OPERATIONS = (
@@ -143,3 +143,96 @@ def test_pages_make_the_whole(offset: int, count: int) -> None:
         if len(page["results"]) < count:
             break
     assert gathered == whole["results"][max(offset, 0) :]
+
+
+# Every operation on every type, by the schema.
+
+ENTITY_OPERATIONS = ("CREATE", "READ", "UPDATE", "DELETE", "CALLME", "NOSUCH")
+
+
+@pytest.mark.parametrize("short", sorted(SCHEMA.types))
+@pytest.mark.parametrize("operation", ENTITY_OPERATIONS)
+def test_each_operation_on_each_type(short: str, operation: str) -> None:
+    found = SCHEMA[short]
+    reply = Managed().ask(operation, {}, type=found.full, name="nosuch")
+    allowed = SCHEMA.operations(found, extensions=True)
+    if operation == "UPDATE" and short == "connection":
+        assert reply.status == 400
+    elif operation in found.forbidden:
+        assert reply.status == 403
+    elif operation not in allowed:
+        assert reply.status == 501
+        assert f"'{operation}' not implemented for '{found.full}'" in reply.description
+    elif operation == "CREATE":
+        assert reply.status in (201, 400, 500), reply.description
+    else:
+        assert reply.status in (400, 404), reply.description
+
+
+@pytest.mark.parametrize("short", sorted(SCHEMA.types))
+def test_each_type_is_listed_and_an_unknown_attribute_is_named(short: str) -> None:
+    full = SCHEMA[short].full
+    assert Managed().ask("QUERY", {"attributeNames": []}, entityType=full).status == 200
+    reply = Managed().ask("QUERY", {"attributeNames": ["nosuch"]}, entityType=full)
+    assert (reply.status, "nosuch" in reply.description) == (404, True)
+
+
+def values_of(attribute: Attribute) -> st.SearchStrategy[object]:
+    """Right and wrong values of an attribute, and those just outside its range."""
+    edges = [attribute.minimum - 1, attribute.minimum, attribute.maximum, attribute.maximum + 1, "0", "-1", "1e3"]
+    return VALUES | st.sampled_from([*attribute.words, *attribute.extension_words, *edges])
+
+
+def bodies_of(short: str) -> st.SearchStrategy[dict[str, object]]:
+    own = {attribute.name: values_of(attribute) for attribute in SCHEMA[short].own}
+    return st.fixed_dictionaries(
+        {}, optional={**own, "name": VALUES, "identity": VALUES, "type": VALUES, "odd": VALUES}
+    )
+
+
+@given(st.data())
+def test_no_body_of_any_type_breaks_anything(data: st.DataObject) -> None:
+    short = data.draw(st.sampled_from(sorted(SCHEMA.types)))
+    operation = data.draw(st.sampled_from(("CREATE", "UPDATE")))
+    managed = Managed()
+    existing = managed.registry.of(short)
+    which = {} if operation == "CREATE" or not existing else {"identity": existing[0].identity}
+    before = {entity.identity: dict(entity.attributes) for entity in managed.registry}
+    reply = managed.ask(operation, data.draw(bodies_of(short)), type=SCHEMA[short].full, **which)
+    assert managed.agent.crashed == 0
+    assert reply.status in (200, 201, 400, 403, 404, 500, 501)
+    after = {entity.identity: dict(entity.attributes) for entity in managed.registry}
+    if reply.status >= 400:
+        assert after == before
+        assert managed.router.done == []
+    elif reply.status == 200 and managed.router.done == []:
+        assert after == before, "what changes nothing is not told to anybody"
+
+
+@pytest.mark.parametrize("short", sorted(short for short, found in SCHEMA.types.items() if found.section))
+def test_wrong_values_of_updates(short: str) -> None:
+    for attribute in SCHEMA[short].own:
+        if not attribute.updatable:
+            continue
+        for wrong in WRONG[attribute.kind]:
+            managed = Managed()
+            if not managed.registry.of(short):
+                assert managed.ask("CREATE", GOOD[short], type=full_name(short)).status == 201
+                managed.router.done.clear()
+            entity = managed.registry.of(short)[0]
+            properties = {"type": full_name(short), "identity": entity.identity, "extensions": True}
+            reply = managed.ask("UPDATE", {attribute.name: wrong}, **properties)
+            assert reply.status in (400, 500), (attribute.name, wrong)
+            assert attribute.name in reply.description
+            assert managed.router.done == []
+
+
+@pytest.mark.parametrize("short", sorted(GOOD))
+def test_integers_out_of_range(short: str) -> None:
+    for attribute in SCHEMA[short].own:
+        if attribute.kind is not Kind.INTEGER:
+            continue
+        for wrong in (attribute.minimum - 1, attribute.maximum + 1):
+            reply = Managed().ask("CREATE", {**GOOD[short], attribute.name: wrong}, type=full_name(short))
+            assert reply.status in (400, 500), (attribute.name, wrong)
+            assert attribute.name in reply.description
