@@ -306,18 +306,18 @@ class AmqpConnections:
     def opened(self, connection: Connection) -> PeerSecurity:
         """Note and log what the handshakes have shown."""
         security = self.identify(connection)
-        core_logger.info(
-            "[C%d] Connection Opened: dir=%s host=%s encrypted=%s auth=%s user=%s container_id=%s props=%s",
-            connection.id,
-            "out" if connection.is_outbound else "in",
-            connection.host,
-            security.tls_protocol or "no",
-            security.mechanism or "no",
-            security.user or "anonymous",
-            connection.peer.container,
-            connection.peer.properties,
-        )
+        core_logger.info("[C%d] %s", connection.id, opened_text(connection, security))
         return security
+
+
+def opened_text(connection: Connection, security: PeerSecurity) -> str:
+    """Return what the log, and a connector's `connectionMsg`, say of an open connection."""
+    return (
+        f"Connection Opened: dir={'out' if connection.is_outbound else 'in'} host={connection.host} "
+        f"encrypted={security.tls_protocol or 'no'} auth={security.mechanism or 'no'} "
+        f"user={security.user or 'anonymous'} container_id={connection.peer.container} "
+        f"props={connection.peer.properties}"
+    )
 
 
 def tune(sock: socket.socket, settings: AmqpSettings) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from vanrouter.adaptors.amqp import HANDSHAKE_S, AmqpConnections, AmqpSettings, of_family, tune
+from vanrouter.adaptors.amqp import HANDSHAKE_S, AmqpConnections, AmqpSettings, of_family, opened_text, tune
 from vanrouter.core.connection import Connection
 from vanrouter.core.peer import Role
 from vanrouter.engine.sections import ULong
@@ -227,7 +227,7 @@ class AmqpConnector:
         host, port = dial.target
         text = f"Connection to {host}:{port} failed: {condition[0]} {condition[1]}".rstrip()
         if dial is self._dials[0]:
-            self.status = "FAILED"
+            self.status = "CONNECTING"  # it tries again, and the message says why: as the C router has it
         if text != self.message:
             self.message = text
             logger.error("[C%d] %s", connection_id, text)
@@ -247,13 +247,13 @@ class AmqpConnector:
         self._gone_octets[0] += connection.engine.bytes_out
         self._gone_octets[1] += connection.engine.bytes_in
 
-    def note_opened(self, dial: _Dial, connection: Connection) -> None:
-        """A connection has opened."""
+    def note_opened(self, dial: _Dial, connection: Connection, text: str) -> None:
+        """A connection has opened; the text is what is known of it."""
         if dial is not self._dials[0]:
             return
         self._is_down = False
         self.up_at_s = self._router.wall_clock()
-        self.status, self.message = "SUCCESS", ""
+        self.status, self.message = "SUCCESS", f"[C{connection.id}] {text}"
         entries = connection.peer.failover
         if entries is not None:
             others = [
@@ -437,8 +437,8 @@ class _Dial:
         self._deadline.cancel()
         self._retry_s = FIRST_RETRY_S
         self._attempts_here = 0
-        self._connector.connections.opened(connection)
-        self._connector.note_opened(self, connection)
+        security = self._connector.connections.opened(connection)
+        self._connector.note_opened(self, connection, opened_text(connection, security))
 
     def _lost(self, connection: Connection, condition: tuple[str, str] | None) -> None:
         self._connector.note_gone(connection)
@@ -455,6 +455,8 @@ class _Dial:
             if self.is_control and connection.is_opened and not connection.was_ready:
                 self._connector.on_refused()
             self._connector.status = "CONNECTING"
+            if connection.is_opened and self.is_control:
+                self._connector.message = ""
             if condition is not None and (condition[0] or not connection.is_opened):
                 self._connector.note_failure(self, connection.id, condition)
             if not connection.is_opened:

@@ -389,7 +389,7 @@ CONNECTOR = EntityType(
             "peer.",
         ),
         text("connectionStatus", "", "CONNECTING, SUCCESS or FAILED; in passing INITIALIZING and CLOSING."),
-        text("connectionMsg", "", "Text of the last failure."),
+        text("connectionMsg", "", "Text of the last failure, or what is known of the open connection."),
         text("policyVhost", "C", "vhost whose `$connector` group governs this outgoing connection."),
         properties("openProperties", "C", "Extra connection properties for OPEN, as for a listener."),
     ),

@@ -35,6 +35,11 @@ from vanrouter.errors import ConfigError
 SETTINGS = AmqpSettings(name="l", host="127.0.0.1", port="0", idle_timeout_s=0)
 
 
+def has_failed(connector: AmqpConnector) -> bool:
+    """Whether the last attempt has; it tries again, which is what its status says."""
+    return connector.status == "CONNECTING" and " failed: " in connector.message
+
+
 class Bench(World):
     """Two routers, listeners of one and connectors of the other."""
 
@@ -215,7 +220,7 @@ def test_peers_must_prove_who_they_are(bench: Bench) -> None:
     connector = bench.connector(port_of(listener))
     bench.advance(0.1)
     assert connector.connection is None or not connector.connection.is_opened
-    assert connector.status == "FAILED"
+    assert has_failed(connector)
     assert connector.message
 
 
@@ -251,14 +256,14 @@ def test_the_name_of_the_server_is_checked(bench: Bench, pki: Pki) -> None:
     listener = bench.listener(tls=profile(pki, "server"))
     connector = bench.connector(port_of(listener), tls=profile(pki, "client"))
     bench.advance(0.1)
-    assert connector.status == "FAILED", "the certificate is that of localhost, not of 127.0.0.1"
+    assert has_failed(connector), "the certificate is that of localhost, not of 127.0.0.1"
     assert "amqp:connection:framing-error" in connector.message
 
 
 def test_encryption_may_be_demanded(bench: Bench, pki: Pki) -> None:
     connector = bench.connector(port_of(bench.listener(tls=profile(pki, "server"), require_tls=True)))
     bench.advance(0.1)
-    assert connector.status == "FAILED"
+    assert has_failed(connector)
 
 
 def test_a_connector_needs_an_authority_to_check_names(bench: Bench) -> None:
@@ -298,7 +303,7 @@ def attempts(bench: Bench, connector: AmqpConnector, seconds: float) -> list[flo
 
 def test_pauses_grow_up_to_the_last(bench: Bench) -> None:
     connector = bench.connector(free_port())
-    assert connector.status == "FAILED"
+    assert has_failed(connector)
     pauses = attempts(bench, connector, 12)
     limit = FIRST_RETRY_S
     for pause in pauses:
@@ -348,17 +353,17 @@ def test_the_list_of_the_peer_is_used(bench: Bench) -> None:
     bench.until(lambda: connector.connection is not None and connector.connection.is_opened, 10)
     assert connector._dials[0].target[1] == str(port_of(spare))
     assert connector.failover_urls.startswith(f"amqp://127.0.0.1:{port_of(spare)}, ")
-    assert (connector.status, connector.message) == ("SUCCESS", "")
+    assert connector.status == "SUCCESS"
 
 
 def test_status_and_message(bench: Bench) -> None:
     port = free_port()
     connector = bench.connector(port)
-    assert connector.status == "FAILED"
+    assert has_failed(connector)
     assert connector.message == f"Connection to 127.0.0.1:{port} failed: proton:io Connection refused"
     bench.listener(port=str(port))
     bench.until(lambda: connector.status == "SUCCESS", 5)
-    assert connector.message == ""
+    assert connector.message.startswith(f"[C{connector.connection.id}] Connection Opened: dir=out host=127.0.0.1:")
     the_one(bench.far).close()
     bench.settle()
     assert (connector.status, connector.message) == ("CONNECTING", ""), "an orderly end is no failure"
@@ -375,7 +380,7 @@ def test_a_peer_that_never_opens(bench: Bench) -> None:
         assert connector.connection is not None
         bench.advance(HANDSHAKE_S + 0.5)
         assert "Timeout waiting for initial handshake" in connector.message
-        assert connector.status in ("FAILED", "CONNECTING")
+        assert connector.status == "CONNECTING"
 
 
 def test_a_connector_that_is_closed_tries_no_more(bench: Bench) -> None:
