@@ -1,7 +1,8 @@
-"""Independent peers: rhea on Node, Proton's Python client, the C router of the Skupper project."""
+"""Independent peers: rhea on Node, Proton's Python and C++ clients, the C router of the Skupper project."""
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from tests.system.harness import c_router_program
 from tests.system.services import require
 
 HERE = Path(__file__).parent
+COMPILE_S = 120
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -32,6 +34,18 @@ def rhea() -> list[str | Path]:
     if not (HERE / "node_modules" / "rhea").is_dir():
         pytest.skip("rhea is not installed (npm ci --prefix tests/interop)")
     return [node, HERE / "rhea_client.js"]
+
+
+@pytest.fixture(scope="session")
+def cpp(tmp_path_factory: pytest.TempPathFactory) -> list[str | Path]:
+    """Return the client on Proton's C++ binding, compiled, or skip."""
+    compiler = require("g++")
+    if not Path("/usr/include/proton/container.hpp").is_file():
+        pytest.skip("no Proton C++: install Debian's libqpid-proton-cpp12-dev")
+    program = tmp_path_factory.mktemp("cpp") / "cpp_client"
+    command = [compiler, "-std=c++17", "-Wall", "-Wextra", "-Werror", "-o", program]
+    subprocess.run([*command, HERE / "cpp_client.cpp", "-lqpid-proton-cpp"], check=True, timeout=COMPILE_S)
+    return [program]
 
 
 @pytest.fixture(scope="session")

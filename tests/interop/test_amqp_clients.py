@@ -16,6 +16,8 @@ from tests.system.process import Program
 
 HERE = Path(__file__).parent
 COUNT = 100
+PAIRS = [("proton", "rhea"), ("rhea", "cpp"), ("cpp", "proton")]
+"""Each client once at either side."""
 
 StartClient = Callable[..., Program]
 
@@ -31,10 +33,11 @@ def sites(request: pytest.FixtureRequest, start_module_sites: StartSites, pki: P
 
 
 def client_command(request: pytest.FixtureRequest, kind: str) -> list[str | Path]:
-    return request.getfixturevalue("rhea") if kind == "rhea" else [sys.executable, HERE / "proton_client.py"]
+    command: list[str | Path] = [sys.executable, HERE / "proton_client.py"]
+    return command if kind == "proton" else request.getfixturevalue(kind)
 
 
-@pytest.mark.parametrize(("near", "far"), [("proton", "rhea"), ("rhea", "proton")])
+@pytest.mark.parametrize(("near", "far"), PAIRS)
 def test_messages_on_one_address(
     request: pytest.FixtureRequest, sites: Sites, tmp_path: Path, near: str, far: str
 ) -> None:
@@ -52,7 +55,7 @@ def test_messages_on_one_address(
     assert {row["subject"] for row in rows} == {f"from {near}"}
 
 
-@pytest.mark.parametrize(("near", "far"), [("proton", "rhea"), ("rhea", "proton")])
+@pytest.mark.parametrize(("near", "far"), PAIRS)
 def test_requests_and_answers(
     request: pytest.FixtureRequest, sites: Sites, tmp_path: Path, near: str, far: str
 ) -> None:
