@@ -72,11 +72,13 @@ class LinkPolicy(Protocol):
 class SizeLimit:
     """Counts the octets of the delivery that comes in on one link."""
 
-    __slots__ = ("maximum", "total")
+    __slots__ = ("is_broken", "maximum", "total")
 
     def __init__(self, maximum: int) -> None:
         self.maximum = maximum
         self.total = 0
+        self.is_broken = False
+        """A delivery was longer: the connection ends, and what comes after it is not looked at."""
 
     def is_over(self, count: int) -> bool:
         """Count what has come; True when that is too much."""
@@ -120,6 +122,8 @@ class Inspection:
 
     def begin(self, receiver: Receiver, pn: Any) -> None:
         """Take a new delivery: `Forwarder.begin`, with a look at it."""
+        if receiver.limit is not None and receiver.limit.is_broken:
+            return
         size = link_recv(receiver.pn, POINTER, BUFFER_BYTES)
         if size <= 0 and size != proton.EOS:
             if size == proton.ABORTED:
@@ -198,6 +202,8 @@ def refuse_oversize(forwarder: Forwarder, receiver: Receiver, pn: Any, *, is_com
     policy = receiver.connection.policy
     if policy is not None:
         policy.on_oversize(receiver)
+    if receiver.limit is not None:
+        receiver.limit.is_broken = True
     refused = Oversized(forwarder, receiver, pn, is_complete=is_complete)
     if is_complete:
         refused.end()
