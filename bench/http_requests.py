@@ -2,7 +2,9 @@
 
 Small requests to nginx over HTTP/1.1 (wrk, 32 connections that stay open) and HTTP/2 (h2load, 4 connections of 8
 streams), and unary calls of 100 octets to a gRPC server, 4 connections of 8 streams. The C router's figures are those
-of 2.7 (SKROUTERD2), whose HTTP adaptor does the same; 3.x has none.
+of 2.7 (SKROUTERD2), whose HTTP adaptor does the same; 3.x has none. HTTP/1.1 over a plain TCP service, where
+connections
+are balanced and not requests, shows what the routing of each request costs.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import shutil
 import subprocess
 from functools import partial
 
-from bench.harness.http_networks import network, services
+from bench.harness.http_networks import TCP, network, services
 from bench.harness.networks import ANSWER_TIMEOUT_S, FLOOR, SKROUTERD, World
 from bench.harness.processes import BenchError
 from bench.harness.record import Figure, Target
@@ -33,7 +35,12 @@ FIGURES = tuple(
         Figure(key=f"{name}_cpu", title=f"CPU of both hops, {title}", unit="us/request", digits=1),
     )
 )
+FIGURES += (
+    Figure(key="http1_tcp", title="HTTP/1.1 over plain TCP, 32 connections", unit="/s"),
+    Figure(key="http1_share", title="HTTP/1.1, as a share of that over plain TCP", unit="", digits=2),
+)
 TARGETS = (
+    Target(figure="http1_share", against=None, bound=0.25, sense="at least"),
     Target(figure="http1", against=SKROUTERD, bound=1.5, sense="at least"),
     Target(figure="http2", against=SKROUTERD, bound=0.5, sense="at least"),
     Target(figure="grpc", against=SKROUTERD, bound=0.5, sense="at least"),
@@ -82,7 +89,11 @@ def measure(name: str, world: World, kind: str) -> dict[str, float]:
         return {}
     cpu = found.cpu_s()
     rate, count = load(world, name, found.tcp[name])
-    return {name: rate, f"{name}_cpu": (found.cpu_s() - cpu) * 1e6 / max(1, count)}
+    figures = {name: rate, f"{name}_cpu": (found.cpu_s() - cpu) * 1e6 / max(1, count)}
+    if name == "http1":
+        figures["http1_tcp"] = load(world, name, found.tcp[TCP])[0]
+        figures["http1_share"] = rate / figures["http1_tcp"]
+    return figures
 
 
 PARTS = tuple(partial(measure, name) for name in TITLES)

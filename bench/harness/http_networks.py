@@ -25,6 +25,16 @@ http {{
   server {{ listen 127.0.0.1:{http2} http2; location / {{ return 200 "hello, world"; }} }}
 }}
 """
+TCP = "http1-tcp"
+"""The server of HTTP/1.1 once more, as a plain TCP service."""
+
+_TCP_SECTION = """{kind} {{
+  name: {name}
+  address: {name}
+  host: 127.0.0.1
+  port: {port}
+}}
+"""
 _SECTION = """{kind} {{
   name: {name}
   address: {name}
@@ -84,16 +94,22 @@ def network(world: World, kind: str) -> Network | None:
 
 
 def _start(world: World, kind: str, argv: list[str]) -> Network:
-    link, ports = free_port(), {name: free_port() for name in PROTOCOLS}
+    link, ports, plain = free_port(), {name: free_port() for name in PROTOCOLS}, free_port()
+    server = services(world)["http1"]
     texts = (
-        _ROUTER.format(id="http0", kind="listener", port=link) + _sections("httpListener", ports),
-        _ROUTER.format(id="http1", kind="connector", port=link) + _sections("httpConnector", services(world)),
+        _ROUTER.format(id="http0", kind="listener", port=link)
+        + _sections("httpListener", ports)
+        + _TCP_SECTION.format(kind="tcpListener", name=TCP, port=plain),
+        _ROUTER.format(id="http1", kind="connector", port=link)
+        + _sections("httpConnector", services(world))
+        + _TCP_SECTION.format(kind="tcpConnector", name=TCP, port=server),
     )
     hops = []
     for number, text in enumerate(texts):
         path: Path = world.folder / f"http-{kind}-{number}.conf"
         path.write_text(text)
         hops.append(world.programs.start(kind, [*argv, "-c", str(path)]))
+    ports[TCP] = plain
     _await(hops[0], ports)
     pause(0.5)
     return Network(kind, hops, ports)
