@@ -3,8 +3,7 @@
 Small requests to nginx over HTTP/1.1 (wrk, 32 connections that stay open) and HTTP/2 (h2load, 4 connections of 8
 streams), and unary calls of 100 octets to a gRPC server, 4 connections of 8 streams. The C router's figures are those
 of 2.7 (SKROUTERD2), whose HTTP adaptor does the same; 3.x has none. HTTP/1.1 over a plain TCP service, where
-connections
-are balanced and not requests, shows what the routing of each request costs.
+connections are balanced and not requests, shows what the routing of each request costs.
 """
 
 from __future__ import annotations

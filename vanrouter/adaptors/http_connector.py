@@ -6,6 +6,8 @@ Layer: 4. Source: HTTP over AMQP, sections 1 and 6 (design note B); extensions.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from vanrouter.adaptors.http_codecs import STREAM_CODECS, STREAM_VERSIONS
@@ -22,7 +24,7 @@ from vanrouter.core.stream import REJECTED, RELEASED, Producer, Sink, StreamHead
 from vanrouter.engine.messages import STREAM_CONTENT_TYPE, STREAM_VERSION
 from vanrouter.net.dial import Resolver
 from vanrouter.net.health import Health
-from vanrouter.net.tls import connector_context
+from vanrouter.net.tls import TlsFiles, connector_context
 
 logger = logging.getLogger(__name__)
 
@@ -164,16 +166,30 @@ class HttpConnector:
             "connectionsClosed": self.connections_closed,
         }
 
+    def renewed_tls(self, files: TlsFiles) -> Callable[[], None]:
+        """Return what lets new connections use other credentials.
+
+        Raises:
+            ConfigError: they are wrong; nothing has changed.
+        """
+        connector_context(files, self.config.verify_hostname, None)
+
+        def apply() -> None:
+            self.config = replace(self.config, tls=files)
+            self._contexts.clear()
+            self.pool.close_idle()
+
+        return apply
+
     def delete(self, drop_connections: bool) -> None:
         """Withdraw; connections to the server end now, or when they are idle."""
         self.shut_down()
         if drop_connections:
             self.pool.close()
-        else:
-            self.pool.close_idle()
 
     def shut_down(self) -> None:
         """Take no more requests; those in progress are answered."""
         self.is_deleted = True
         self.health.stop()
         self.withdraw()
+        self.pool.close_idle()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+from collections.abc import Callable
 from typing import Any
 
 from vanrouter.adaptors.http_aggregation import AggregatedForm
@@ -22,7 +23,7 @@ from vanrouter.adaptors.http_socket import SocketTransport
 from vanrouter.adaptors.http_statistics import RequestCounts
 from vanrouter.net.dial import Address, literal_addresses, resolve
 from vanrouter.net.listener import Acceptor, bind, text_address
-from vanrouter.net.tls import listener_context
+from vanrouter.net.tls import TlsFiles, listener_context
 
 logger = logging.getLogger(__name__)
 socket_logger = logging.getLogger("vanrouter.net.listener")
@@ -349,21 +350,34 @@ class HttpListener:
             "connectionsClosed": self.connections_closed,
         }
 
+    def renewed_tls(self, files: TlsFiles) -> Callable[[], None]:
+        """Return what lets new connections use other credentials.
+
+        Raises:
+            ConfigError: they are wrong; nothing has changed.
+        """
+        context = listener_context(files, self.config.authenticate_peer, list(SERVER_CODECS))
+
+        def apply() -> None:
+            self._tls = context
+
+        return apply
+
     def delete(self, drop_connections: bool) -> None:
         """Close the port; connections end with it, or when they are idle."""
         self.shut_down()
-        for connection in list(self.connections):
-            if drop_connections:
+        if drop_connections:
+            for connection in list(self.connections):
                 connection.force_close()
-            else:
-                connection.drain()
 
     def shut_down(self) -> None:
-        """Stop listening and watching; connections stay."""
+        """Stop listening and watching; what has been asked is answered, and idle connections close."""
         self._is_deleted = True
         self._close()
         watch, self._watch = self._watch, None
         if watch is not None:
             watch.cancel()
+        for connection in list(self.connections):
+            connection.drain()
         if self.messages is not None:
             self.messages.close()

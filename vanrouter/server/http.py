@@ -44,19 +44,17 @@ class HttpServices:
             service = HttpListener(self.shared, HttpListenerConfig.from_attributes(attributes, tls))
         else:
             service = HttpConnector(self.shared, HttpConnectorConfig.from_attributes(attributes, tls))
-        self.services.append(service)
         endpoint = f"{entity.text('host')}:{entity.text('port')}"
         logger.info("Configured %s for %s, %s", title(service), entity.text("address"), endpoint)
         service.start()
+        self.services.append(service)
         return service
 
     def delete(self, service: HttpService, *, drop_connections: bool) -> None:
         """Take a service down."""
         service.delete(drop_connections)
         self.services.remove(service)
-        logger.info(
-            "Deleted %s for %s", service.entity_type[0].upper() + service.entity_type[1:], service.counts.address
-        )
+        logger.info("Deleted %s for %s", title(service), service.counts.address)
 
     def request_rows(self) -> Iterator[Mapping[str, object]]:
         """Return the rows of `httpRequestInfo`; services of one address and peer share theirs."""

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 from vanrouter.adaptors.amqp import AmqpListener
 from vanrouter.adaptors.amqp_connector import AmqpConnector
+from vanrouter.adaptors.http_connector import HttpConnector
+from vanrouter.adaptors.http_listener import HttpListener
 from vanrouter.adaptors.tcp_connector import ConnectorService
 from vanrouter.adaptors.tcp_listener import ListenerService
 from vanrouter.adaptors.tcp_tls import TlsFlow
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from vanrouter.server.site import Site
 
 logger = logging.getLogger("vanrouter.core.router")
+
+TLS_SERVICES = (ListenerService, ConnectorService, HttpListener, HttpConnector)
 
 REOPENED = {
     "listener": frozenset({"socketAddressFamily", "http", "httpRootDir", "healthz", "metrics", "websockets"}),
@@ -123,6 +127,10 @@ class Renewal:
             site.bring_up(entity)
             before.delete(drop_connections=False)
             return
+        if isinstance(before, HttpConnector):
+            site.bring_up(entity)
+            site.http.delete(before, drop_connections=False)
+            return
         addresses = [
             other for other in site.registry.of("listenerAddress") if other.text("listener") == entity.name
         ] if isinstance(before, ListenerService) else []  # fmt: skip
@@ -201,7 +209,7 @@ class Renewal:
             try:
                 if isinstance(live, AmqpListener | AmqpConnector):
                     changes.append(live.renewed(settings.amqp(entity)))
-                elif isinstance(live, ListenerService | ConnectorService) and kind == "sslProfile":
+                elif isinstance(live, TLS_SERVICES) and kind == "sslProfile":
                     files = settings.tls_files(entity)
                     assert files is not None  # it names this profile
                     changes.append(live.renewed_tls(files))

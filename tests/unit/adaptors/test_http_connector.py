@@ -7,6 +7,8 @@ from tests.unit.adaptors.streams import Loop, accepted, listening
 from tests.unit.adaptors.test_tcp_tls import files, server_context
 from vanrouter.core.stream import REJECTED, RELEASED, StreamHead
 from vanrouter.engine.messages import STREAM_CONTENT_TYPE
+from vanrouter.errors import ConfigError
+from vanrouter.net.tls import TlsFiles
 
 
 def test_the_host_is_replaced_where_configured(loop: Loop) -> None:
@@ -109,6 +111,10 @@ def test_tls_to_the_server(loop: Loop, tmp_path_factory: pytest.TempPathFactory)
     assert client.answer() == (200, b"ok")
     row = loop.call(lambda: next(iter(connector.pool.connections)).management_row())
     assert row["isEncrypted"]
+    with pytest.raises(ConfigError):
+        connector.renewed_tls(TlsFiles())
+    loop.call(connector.renewed_tls(files(good)))
+    assert secured.recv(10) == b""  # idle connections with the old credentials end
     secured.close()
 
 

@@ -7,6 +7,8 @@ from tests.unit.adaptors.test_tcp_tls import client_context, files
 from vanrouter.adaptors import http_listener
 from vanrouter.adaptors.http_exchange import RequestHead
 from vanrouter.adaptors.http_listener import add_forwarded
+from vanrouter.errors import ConfigError
+from vanrouter.net.tls import TlsFiles
 
 
 def test_the_port_follows_the_address(loop: Loop) -> None:
@@ -154,6 +156,31 @@ def test_tls_with_and_without_alpn(loop: Loop, tmp_path_factory: pytest.TempPath
             assert client.send(GET % number).answer() == (200, b"ok")
         client.sock.close()
     assert b"X-Forwarded-Proto: https" in server.heads[0].split(b"\r\n")
+    other = Pki(tmp_path_factory.mktemp("other")).issue("other")
+    with pytest.raises(ConfigError):
+        listener.renewed_tls(TlsFiles(cert_file="/nowhere"))
+    loop.call(listener.renewed_tls(files(other)))
+    renewed = Client(listener.bound_port or 0)
+    renewed.sock = client_context(other).wrap_socket(renewed.sock, server_hostname="localhost")
+    assert renewed.send(GET % 1).answer() == (200, b"ok")
+    renewed.sock.close()
     plain = Client(listener.bound_port or 0).send(GET % 1)
     assert b"HTTP" not in plain.rest()
     loop.wait_for(lambda: listener.handshake_failures == 1)
+
+
+def test_drained_when_all_is_answered(loop: Loop) -> None:
+    site = HttpSite(loop)
+    server = Server(lambda head: b"HTTP/1.1 100 Continue\r\n\r\n")
+    site.connect_to(server.port)
+    listener = site.listen()
+    idle = Client(listener.bound_port or 0)
+    busy = Client(listener.bound_port or 0).send(GET % 1)
+    assert busy.head().startswith(b"HTTP/1.1 100")
+    loop.call(listener.shut_down)
+    assert idle.rest() == b""
+    (sock,) = server._open
+    sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+    assert busy.answer() == (200, b"ok")
+    assert busy.rest() == b""
+    loop.wait_for(lambda: not listener.connections)
