@@ -246,6 +246,9 @@ class Attacher:
             if not internal.allows(connection):
                 self._refuse(pn, NOT_ATTACHABLE)
                 return
+            if internal.refusal is not None:
+                self._refuse(pn, internal.refusal)
+                return
             receiver = connection.add_receiver(pn, name, LinkKind.ENDPOINT)
             receiver.on_message = internal.handler(connection)
             receiver.capacity = internal.credit

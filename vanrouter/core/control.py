@@ -87,7 +87,7 @@ class ControlHost:
         if not connection.peer.is_vanrouter:
             self._limited.add(connection)
             self.plane.set_max_routers(min(C_MAX_ROUTERS, self.plane.settings.max_routers))
-        self._execute(self.plane.on_link_up(connection.id, connection.cost, self._loop.now))
+        self._execute(self.plane.on_link_up(connection.id, connection.cost, self._loop.now, connection.peer.container))
 
     def on_link_lost(self, connection: Connection) -> None:
         """A control link, or the whole connection, is gone."""
@@ -130,6 +130,16 @@ class ControlHost:
             proton.delivery_update(pn, 0x24)
         delivery_settle(pn)
         self._grant(receiver)
+        self.take(receiver, content, annotations, address)
+
+    def on_oversized(self, receiver: Receiver) -> None:
+        """A control message was too long to be read."""
+        error = PeerError("amqp:link:message-size-exceeded", "longer than any control message may be")
+        self.plane.on_undecodable(error, receiver.connection.id, self._loop.now)
+
+    def take(self, receiver: Receiver, content: bytes, annotations: Annotations, address: Address) -> None:
+        """Take in, or pass on, a whole message of a control link."""
+        router = self._router
         if router.own in annotations.trace:
             return  # it has come round; the radius rule is not asked: with unequal costs a right way may be longer
         key = address.key

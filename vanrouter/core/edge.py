@@ -60,6 +60,8 @@ MESH_DISCOVERY = "_$qd.mesh_discovery"
 MESH_NEGOTIATION = "_$qd.mesh_id_negotiation"
 """Termini of the protocol itself (section 2.6)."""
 
+NO_SENDERS = ("amqp:not-implemented", "Nothing can be sent to the tracking address")
+
 TRACKING_CREDIT = 32
 MESH_CREDIT = 3
 """Credit on them (sections 9.2, 9.4 and 9.6)."""
@@ -73,7 +75,10 @@ class InternalTarget:
         role: Role,
         take: Callable[[Connection, bytes], object],
         credit: int,
+        refusal: tuple[str, str] | None = None,
     ) -> None:
+        self.refusal = refusal
+        """The answer to those who may attach, where nobody can send (section 1.7)."""
         self._role = role
         self._take = take
         self.credit = credit
@@ -427,6 +432,7 @@ class EdgeServer:
         self._router = router
         self._edges: dict[Connection, _Edge] = {}
         router.internal_targets[MESH_DISCOVERY] = InternalTarget(Role.EDGE, self._on_announced, MESH_CREDIT)
+        router.internal_targets[TRACKING] = InternalTarget(Role.EDGE, lambda *_: None, 0, NO_SENDERS)
         router.internal_sources[TRACKING] = InternalSource(Role.EDGE, self._on_tracking_link)
         router.table.on_change = self.refresh
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from vanrouter.core.buffer import BUFFER_BYTES, POINTER, VIEW
-from vanrouter.core.links import Receiver
+from vanrouter.core.links import LinkKind, Receiver
 from vanrouter.core.settlement import NO_ADDRESS, UNAVAILABLE, grant
 from vanrouter.core.stream import REJECTED
 from vanrouter.core.transit import HEAD_BYTES, begin_routed
@@ -127,7 +127,8 @@ class Pending:
             if not receiver.carries_annotations and forwarder.router.is_unavailable(address, to):
                 raise PeerError(*UNAVAILABLE)
             router = forwarder.router
-            if len(annotations.trace) > router.radius + 1 and not router.is_plausible(annotations):
+            is_far = len(annotations.trace) > router.radius + 1 and not router.is_plausible(annotations)
+            if is_far and receiver.kind is not LinkKind.CONTROL:
                 address = None
         begin_routed(forwarder, receiver, self._pn, content, annotations, start, address, None, is_complete=is_complete)
         return True

@@ -11,6 +11,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from vanrouter.core.buffer import POINTER, VIEW, new_delivery
+from vanrouter.core.control_message import ControlMessage
 from vanrouter.core.deliveries import DeliveryInlet
 from vanrouter.core.endpoints import Inlet
 from vanrouter.core.incoming import Incoming
@@ -75,6 +76,9 @@ def begin_routed(
         tried: paths that have released it already.
     """
     router = forwarder.router
+    if receiver.kind is LinkKind.CONTROL and address is not None:
+        ControlMessage(forwarder, receiver, pn, annotations, address, is_complete=is_complete).begin(content)
+        return
     if address is None or address.treatment == Treatment.UNAVAILABLE or router.is_control_key(address.key):
         forwarder.discard(receiver, pn, RELEASED, is_complete=is_complete)
         return

@@ -36,6 +36,12 @@ class Complaints:
         if self._is_first("version", router_id):
             _log.warning("router=%s speaks version=%d of the protocol, ignored", router_id, version)
 
+    def forged(self, router_id: str, container: str, connection_id: int) -> None:
+        """Note a peer that says it is a router which is known to be elsewhere."""
+        self._counters.forged += 1
+        if self._is_first("forged", container):
+            _log.error("connection=%d of %s claims to be router=%s, ignored", connection_id, container, router_id)
+
     def flapping(self, router_id: str, hold_s: float) -> None:
         """Tell of a neighbour that comes back after it was lost again and again; the damping bounds the lines."""
         _log.warning("neighbour=%s was lost too often of late, taken back in %.1f s", router_id, hold_s)

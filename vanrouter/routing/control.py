@@ -78,9 +78,9 @@ class ControlPlane:
 
     # -- told: links ---------------------------------------------------------------------------------------------------
 
-    def on_link_up(self, connection_id: int, cost: int, now: float) -> list[Command]:
-        """Take in a connection whose control links are both attached."""
-        link = self._neighbours.add(connection_id, cost)
+    def on_link_up(self, connection_id: int, cost: int, now: float, container: str | None = None) -> list[Command]:
+        """Take in a connection whose control links are both attached; `container`: who the peer's OPEN says it is."""
+        link = self._neighbours.add(connection_id, cost, container)
         self._send_hello([link], now)
         self._deadlines.set_at_most(("hello", ""), now + self.settings.hello_interval_s)
         return self._finish(now)
@@ -300,6 +300,9 @@ class ControlPlane:
         link = self._neighbours.links.get(connection_id)
         node = None if link is None else self._learn(hello.id, now)
         if link is None or node is None or node.is_late(hello.instance, now):
+            return False
+        if link.container not in (None, hello.id) and node.is_reachable and link.peer_id != hello.id:
+            self._complaints.forged(hello.id, str(link.container), connection_id)
             return False
         is_restart = node.take_instance(hello.instance, now)
         if is_restart:

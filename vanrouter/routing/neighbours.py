@@ -57,10 +57,12 @@ TRANSITIONS: Final[dict[tuple[Adjacency, HelloInput], Adjacency]] = {
 class Link:
     """One inter-router connection whose control links are up."""
 
-    __slots__ = ("connection_id", "cost", "heard_at", "listed_at", "peer_id", "state")
+    __slots__ = ("connection_id", "container", "cost", "heard_at", "listed_at", "peer_id", "state")
 
-    def __init__(self, connection_id: int, cost: int) -> None:
+    def __init__(self, connection_id: int, cost: int, container: str | None = None) -> None:
         self.connection_id = connection_id
+        self.container = container
+        """The id that the peer's OPEN gave, None when that is not known."""
         self.cost = cost
         self.peer_id = ""
         self.heard_at = 0.0
@@ -103,9 +105,9 @@ class Neighbours:
         self._damper = FlapDamper(settings)
         self.links: dict[int, Link] = {}
 
-    def add(self, connection_id: int, cost: int) -> Link:
+    def add(self, connection_id: int, cost: int, container: str | None = None) -> Link:
         """Add a connection whose control links are up."""
-        link = self.links[connection_id] = Link(connection_id, cost)
+        link = self.links[connection_id] = Link(connection_id, cost, container)
         return link
 
     def seen(self, now: float) -> list[str]:

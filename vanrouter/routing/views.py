@@ -24,6 +24,8 @@ class ControlCounters:
     restarts_seen: int = 0
     held_neighbours: int = 0
     oversized_updates: int = 0
+    forged: int = 0
+    """HELLOs of peers that claim to be a router which is known to be elsewhere."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

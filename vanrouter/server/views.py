@@ -181,6 +181,7 @@ class LiveViews:
             "pathComputations": counters.path_computations,
             "restartsSeen": counters.restarts_seen,
             "neighboursHeld": counters.held_neighbours,
+            "forgedIds": counters.forged,
             "oversizedUpdates": counters.oversized_updates,
             "routersRefused": plane.routers_refused,
         }

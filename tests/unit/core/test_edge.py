@@ -344,6 +344,9 @@ def test_termini_of_the_protocol_are_for_edges_only(world: World) -> None:
     for link in (client.sender(MESH_DISCOVERY), client.receiver(TRACKING)):
         assert link.condition is not None
         assert link.condition[0] == "qd:connection-role"
+    link = world.client(interior, role=Role.EDGE, container="X").sender(TRACKING)
+    assert link.condition is not None
+    assert link.condition[0] == "amqp:not-implemented"
     edge = world.router("E", Mode.EDGE)
     link = world.client(edge).sender(MESH_NEGOTIATION)
     assert link.condition is not None
