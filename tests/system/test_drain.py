@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import queue
 import signal
 from pathlib import Path
 
 import pytest
 
 from tests.system.harness import Router, tcp_connector, tcp_listener
+from tests.system.http_services import grpc_server, octets
 from tests.system.services import connect, receive_exactly
 
 pytestmark = pytest.mark.system
@@ -36,6 +38,28 @@ def test_a_flow_finishes_and_nobody_new_comes(tmp_path: Path, echo_port: int) ->
             far.wait_for(r"Drained: nothing is open any more")
             assert far.wait() == 0
         near.stop()
+
+
+@pytest.mark.parametrize("form", ["stream", "message"])
+def test_calls_in_progress_finish_and_clients_are_told_to_go(tmp_path: Path, form: str) -> None:
+    grpc = pytest.importorskip("grpc")
+    http = {"address": "calls", "host": "127.0.0.1", "protocolVersion": "HTTP2", "form": form}
+    with grpc_server() as port:
+        sections = [("httpListener", {"name": "in", "port": 0, **http}), ("httpConnector", {"port": port, **http})]
+        router = Router("R", sections, tmp_path, mode="standalone", more={"drainSeconds": 60})
+        with router.ready(), grpc.insecure_channel(f"127.0.0.1:{router.port('in')}") as channel:
+            sent: queue.Queue[bytes | None] = queue.Queue()
+            call = channel.stream_stream("/test/both", octets, octets)(iter(sent.get, None), timeout=60)
+            sent.put(b"before")
+            assert next(call) == b"before?"
+            drain(router)
+            sent.put(b"after")
+            assert next(call) == b"after?"
+            assert router.is_alive()
+            sent.put(None)
+            assert list(call) == []
+            router.wait_for(r"Drained: nothing is open any more")
+            assert router.wait() == 0
 
 
 def test_a_second_signal_ends_at_once(tmp_path: Path, echo_port: int) -> None:

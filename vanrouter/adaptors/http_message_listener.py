@@ -24,7 +24,7 @@ from vanrouter.errors import PeerError
 
 if TYPE_CHECKING:
     from vanrouter.adaptors.http_config import HttpListenerConfig
-    from vanrouter.adaptors.http_shared import Cancellable, Shared
+    from vanrouter.adaptors.http_shared import Shared
 
 MAX_HEAD_BYTES = 1 << 20
 """In front of a body: the core refuses longer ones, too."""
@@ -328,7 +328,7 @@ class MessageForm:
         self._numbers = 0
         self._common: Answers | None = None
         self._spare: list[Answers] = []
-        self._subscriptions: set[Cancellable] = set()
+        self._is_closed = False
 
     def begin(self, head: RequestHead, requester: Requester) -> MessageExchange:
         """Send a request on its way."""
@@ -379,18 +379,24 @@ class MessageForm:
             return
         if not self.is_http2:
             reply.pending.pop(exchange.number, None)
+            self._close_common()
             return
         reply.only = None
-        if exchange.is_answered and len(self._spare) < MAX_SPARE_ANSWERS:
+        if exchange.is_answered and not self._is_closed and len(self._spare) < MAX_SPARE_ANSWERS:
             self._spare.append(reply)  # answered: nothing else will come to it
         else:
             reply.subscription.cancel()
 
-    def close(self) -> None:
-        """Take no more answers."""
-        if self._common is not None:
-            self._common.subscription.cancel()
+    def _close_common(self) -> None:
+        common = self._common
+        if self._is_closed and common is not None and not common.pending:
+            common.subscription.cancel()
             self._common = None
+
+    def close(self) -> None:
+        """Take no more answers than those that are waited for."""
+        self._is_closed = True
+        self._close_common()
         for reply in self._spare:
             reply.subscription.cancel()
         self._spare.clear()

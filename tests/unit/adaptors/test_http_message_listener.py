@@ -193,6 +193,17 @@ def test_back_pressure_of_the_client(protocol: str) -> None:
     assert site.served.resumed == 1
 
 
+def test_what_is_waited_for_at_the_end_still_comes() -> None:
+    site = Site()
+    asker, _ = site.ask(get())
+    site.run()
+    site.form.close()
+    site.served.answer(200, b"x")
+    site.run()
+    assert asker.body == b"x"
+    assert set(site.router.consumers) == {"svc"}
+
+
 def test_nobody_there() -> None:
     site = Site()
     site.router.consumers.clear()
