@@ -130,3 +130,17 @@ def test_proton(router: Router, tmp_path: Path) -> None:
             tmp_path,
             {},
         )
+
+
+@pytest.mark.parametrize("size", [1 << 16, 24 << 20])
+def test_large_messages(router: Router, tmp_path: Path, size: int) -> None:
+    """In both directions, far more than any buffer on the way holds: each refusal of a socket has to be survived."""
+    client = [sys.executable, HERE / "large_client.py"]
+    with Bridge(router.port("ws")) as bridge:
+        arguments = [str(bridge.port), "large", str(size)]
+        with Program("receiver", [*client, "receive", *arguments], tmp_path / "receiver.log") as receiver:
+            receiver.wait_for("^ready")
+            with Program("sender", [*client, "send", *arguments], tmp_path / "sender.log") as sender:
+                sent = sender.wait_for(r"^[0-9a-f]{64} \d+", timeout_s=90)[0]
+                assert receiver.wait_for(r"^[0-9a-f]{64} \d+", timeout_s=90)[0] == sent
+                assert sent.endswith(f" {size}")
