@@ -19,6 +19,7 @@ from vanrouter.engine.values import (
     Decimal64,
     Decimal128,
     Described,
+    Encoded,
     Float,
     Int,
     Long,
@@ -256,6 +257,10 @@ def _append_compound(value: Any, out: bytearray) -> None:
         out += encoded[1:]
 
 
+def _append_octets(value: bytes, out: bytearray) -> None:
+    out += value
+
+
 _ENCODERS: dict[type, Callable[[Any, bytearray], None]] = {
     type(None): _encode_null,
     bool: _encode_bool,
@@ -277,6 +282,7 @@ _ENCODERS: dict[type, Callable[[Any, bytearray], None]] = {
     str: _encode_str,
     Symbol: _encode_symbol,
     bytes: _encode_bytes,
+    Encoded: _append_octets,
     bytearray: _encode_bytes,
     memoryview: _encode_bytes,
     list: _encode_list,
@@ -287,10 +293,6 @@ _ENCODERS: dict[type, Callable[[Any, bytearray], None]] = {
 }
 
 _DECIMAL_CODES = {4: 0x74, 8: 0x84, 16: 0x94}
-
-
-def _append_octets(value: bytes, out: bytearray) -> None:
-    out += value
 
 
 _ARRAY_ELEMENTS: dict[type, tuple[int, Callable[[Any, bytearray], None]]] = {

@@ -28,6 +28,12 @@ class Symbol(str):
         return f"Symbol({str.__repr__(self)})"
 
 
+class Encoded(bytes):
+    """A value that is encoded already; it stands in lists and maps as it is."""
+
+    __slots__ = ()
+
+
 class Char(str):
     """AMQP char: one character."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -124,6 +124,10 @@ class Reply:
     body: object
 
 
+Gather = Callable[[Iterator[list[object]], Callable[[list[object] | None], None]], None]
+"""Collects rows and calls back with them; with None when making them has failed."""
+
+
 class Actions(Protocol):
     """What changes the running router. Each may raise ManagementError or ConfigError: the change is then undone."""
 
@@ -160,7 +164,6 @@ class Agent:
         self.refused = 0
         self.crashed = 0
         self._node_operations: dict[str, Callable[[Request], object]] = {
-            "QUERY": self._query,
             "GET-TYPES": self._get_types,
             "GET-ATTRIBUTES": self._get_attributes,
             "GET-OPERATIONS": self._get_operations,
@@ -179,12 +182,20 @@ class Agent:
             "CALLME": self._call_me,
         }
 
-    def handle(self, request: Request, later: Callable[[Reply], object] = lambda reply: None) -> Reply | None:
-        """Answer one request; whatever it holds, there is a reply: returned, or given to `later` and None returned."""
+    def handle(
+        self, request: Request, later: Callable[[Reply], object] = lambda reply: None, gather: Gather | None = None
+    ) -> Reply | None:
+        """Answer one request; whatever it holds, there is a reply: returned, or given to `later` and None returned.
+
+        Args:
+            request: what is asked.
+            later: told the reply that takes its time.
+            gather: collects the rows of a QUERY, in its own time; None: they are collected at once.
+        """
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug("Agent request user=%s properties=%s", request.user, _for_log(request.properties))
         try:
-            answer = self._answer(request, later)
+            answer = self._answer(request, later, gather)
         except ManagementError as error:
             return self._refuse(request, error.status, error.description)
         except InvalidEntityError as error:
@@ -206,14 +217,16 @@ class Agent:
         logger.error("Error performing %s: %s", operation[:LOGGED_CHARACTERS], description)
         return Reply(status=status, description=description, body={})
 
-    def _answer(self, request: Request, later: Callable[[Reply], object]) -> tuple[int, object] | None:
+    def _answer(
+        self, request: Request, later: Callable[[Reply], object], gather: Gather | None
+    ) -> tuple[int, object] | None:
         if not isinstance(request.operation, str) or not request.operation:
             raise ManagementError(400, f"No 'operation' property: {_for_log(request.properties)}")
         operation = request.operation.upper()
         if operation == "CREATE":
             return self._create(request)
         if operation == "QUERY":
-            return 200, self._query(request)
+            return self._begin_query(request, later, gather)
         wanted = self._type_of(request, "type")
         if self._is_for_node(request, wanted):
             self._permit(request, operation, MANAGEMENT)
@@ -284,7 +297,25 @@ class Agent:
 
     # --- the node ---
 
-    def _query(self, request: Request) -> object:
+    def _begin_query(
+        self, request: Request, later: Callable[[Reply], object], gather: Gather | None
+    ) -> tuple[int, object] | None:
+        columns, rows = self._query(request)
+        if gather is None:
+            return 200, {"attributeNames": columns, "results": list(rows)}
+
+        def done(results: list[object] | None) -> None:
+            if results is None:
+                self.crashed += 1
+                later(Reply(status=500, description="Internal error while rows were made", body={}))
+            else:
+                body = {"attributeNames": columns, "results": results}
+                later(Reply(status=200, description=_DESCRIPTIONS[200], body=body))
+
+        gather(rows, done)
+        return None
+
+    def _query(self, request: Request) -> tuple[list[str], Iterator[list[object]]]:
         wanted = self._type_of(request, "entityType")
         if wanted is None:
             named = self._type_of(request, "type")
@@ -299,8 +330,7 @@ class Agent:
             extensions=request.extensions,
             may_show=lambda entity_type: self._may(request, "QUERY", entity_type),
         )
-        columns, rows = query.page(_whole(request, "offset", 0), _whole(request, "count", 0))
-        return {"attributeNames": columns, "results": rows}
+        return list(query.columns), query.page(_whole(request, "offset", 0), _whole(request, "count", 0))
 
     def _listed(self, request: Request) -> list[EntityType]:
         wanted = self._type_of(request, "entityType")

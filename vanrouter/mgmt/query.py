@@ -31,8 +31,11 @@ COMMON = ("name", "identity", "type")
 class Views(Protocol):
     """The running router, read only."""
 
-    def rows(self, entity_type: str) -> Iterable[Mapping[str, object]]:
-        """Return the rows of an operational type, by its short name, in a steady order; without `type`."""
+    def rows(self, entity_type: str, skip: int = 0) -> Iterable[Mapping[str, object]]:
+        """Return the rows of an operational type, by its short name, in a steady order; without `type`.
+
+        `skip`: leave out so many at the beginning; they need not be made.
+        """
 
     def live(self, entity: Entity) -> Mapping[str, object]:
         """Return what was observed of a configured entity, such as `operStatus`."""
@@ -194,17 +197,19 @@ class Query:
             place = "" if wanted is None else f" for type {wanted.full}"
             raise ManagementError(404, f"Unknown attributes {unknown[:10]}{place}.")
 
-    def page(self, offset: int, count: int) -> tuple[list[str], list[list[object]]]:
-        """Return columns and rows; `count` zero or less = all."""
+    def page(self, offset: int, count: int) -> Iterator[list[object]]:
+        """Yield rows, each made when it is asked for; `count` zero or less = all."""
         start = max(offset, 0)
         end = start + count if count > 0 else None
-        if not ALWAYS_THERE.isdisjoint(self.columns):
-            # No row can be all nulls: what is skipped need not be read.
-            rows = [self._row(target) for target in islice(self._all_targets(), start, end)]
-        else:
+        if ALWAYS_THERE.isdisjoint(self.columns):
             made = (self._row(target) for target in self._all_targets())
-            rows = list(islice((row for row in made if any(value is not None for value in row)), start, end))
-        return list(self.columns), rows
+            return islice((row for row in made if any(value is not None for value in row)), start, end)
+        # No row can be all nulls: what is skipped need not be read.
+        if len(self._types) == 1 and self._types[0].observed:
+            rows = self._views.rows(self._types[0].short, start)
+            targets: Iterator[Target] = (Target(type=self._types[0], row=row) for row in rows)
+            return (self._row(target) for target in islice(targets, count if count > 0 else None))
+        return (self._row(target) for target in islice(self._all_targets(), start, end))
 
     def _all_targets(self) -> Iterator[Target]:
         for entity_type in self._types:

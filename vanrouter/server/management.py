@@ -17,6 +17,7 @@ from vanrouter.engine.messages import Message, decode_message, encode_message
 from vanrouter.engine.sections import Int
 from vanrouter.errors import PeerError
 from vanrouter.mgmt.agent import Reply, Request
+from vanrouter.server.gathering import Gatherer
 from vanrouter.server.policy import host_of
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class ManagementNode:
 
     def __init__(self, site: Site) -> None:
         self._site = site
+        self.gatherer = Gatherer(site.reactor)
         self.undeliverable = 0
         """Replies whose address nobody consumes any more."""
 
@@ -58,7 +60,9 @@ class ManagementNode:
             is_trusted=receiver is None or is_trusted(receiver.connection),
         )
         self._site.requester = None if receiver is None else receiver.connection
-        reply = self._site.agent.handle(request, later=lambda made: self._reply(message, made))
+        reply = self._site.agent.handle(
+            request, later=lambda made: self._reply(message, made), gather=self.gatherer.gather
+        )
         if reply is not None:
             self._reply(message, reply)
 

@@ -9,6 +9,7 @@ import resource
 import socket
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from vanrouter import __version__
@@ -47,10 +48,13 @@ class LiveViews:
 
     # The protocol of the agent.
 
-    def rows(self, entity_type: str) -> Iterable[Mapping[str, object]]:
-        """Return the rows of an operational type."""
+    def rows(self, entity_type: str, skip: int = 0) -> Iterable[Mapping[str, object]]:
+        """Return the rows of an operational type, without the first ones."""
+        if entity_type == "connection":
+            return self._rows_connection(skip)
         maker = getattr(self, f"_rows_{entity_type.replace('.', '_')}", None)
-        return () if maker is None else maker()
+        rows: Iterable[Mapping[str, object]] = () if maker is None else maker()
+        return islice(rows, skip, None)
 
     def live(self, entity: Entity) -> Mapping[str, object]:
         """Return what was observed of a configured entity."""
@@ -117,13 +121,17 @@ class LiveViews:
     def _rows_allocator(self) -> Iterable[Mapping[str, object]]:
         return [pool.row() for pool in pools(self._site)]
 
-    def _rows_connection(self) -> Iterator[Mapping[str, object]]:
-        for connection in list(self._router.connections.values()):
-            if isinstance(connection, Connection):
-                if connection.is_opened:
-                    yield connection_row(connection, self._router.reactor.now)
-            else:
+    def _rows_connection(self, skip: int = 0) -> Iterator[Mapping[str, object]]:
+        shown = (
+            connection
+            for connection in list(self._router.connections.values())
+            if not isinstance(connection, Connection) or connection.is_opened
+        )
+        for connection in islice(shown, skip, None):
+            if not isinstance(connection, Connection):
                 yield connection.management_row()
+            elif not connection.is_closed:
+                yield connection_row(connection, self._router.reactor.now)
 
     def _rows_router_link(self) -> Iterator[Mapping[str, object]]:
         now = self._router.reactor.now

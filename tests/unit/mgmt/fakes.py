@@ -57,8 +57,8 @@ class FakeRouter:
             "logStats": [{"identity": "logStats/SERVER", "name": "SERVER", "infoCount": 7}],
         }
 
-    def rows(self, entity_type: str) -> Iterable[Mapping[str, object]]:
-        return iter(self.observed.get(entity_type, []))
+    def rows(self, entity_type: str, skip: int = 0) -> Iterable[Mapping[str, object]]:
+        return iter(self.observed.get(entity_type, [])[skip:])
 
     def live(self, entity: Entity) -> Mapping[str, object]:
         if entity.type.short == "tcpListener":

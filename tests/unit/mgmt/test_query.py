@@ -21,7 +21,7 @@ def query(managed: Managed, short: str | None, asked: object = None, *, extensio
 def rows(
     managed: Managed, short: str | None, asked: object = None, offset: int = 0, count: int = 0
 ) -> list[list[object]]:
-    return query(managed, short, asked).page(offset, count)[1]
+    return list(query(managed, short, asked).page(offset, count))
 
 
 def test_columns_are_those_asked_for_or_the_declared_ones(managed: Managed) -> None:
