@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import hashlib
 import http.server
 import json
 import socket
 import socketserver
+import ssl
 import threading
 from collections.abc import Iterator
 from concurrent import futures
@@ -107,15 +109,47 @@ class Http2Connection(threading.Thread):
 
 
 @contextlib.contextmanager
-def http2_server(name: str = "server") -> Iterator[int]:
-    """Serve HTTP/2 by prior knowledge; yields the port."""
+def http2_server(name: str = "server", tls: ssl.SSLContext | None = None) -> Iterator[int]:
+    """Serve HTTP/2 by prior knowledge, or under TLS; yields the port."""
 
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:
             self.request.settimeout(120)
-            Http2Connection(self.request, name).run()
+            with contextlib.suppress(OSError):
+                sock = self.request if tls is None else tls.wrap_socket(self.request, server_side=True)
+                Http2Connection(sock, name).run()
 
     with _serving(Handler) as port:
+        yield port
+
+
+class _WebSocket(socketserver.BaseRequestHandler):
+    """Agrees to change the protocol, and then sends back whatever comes."""
+
+    def handle(self) -> None:
+        """Serve one connection."""
+        self.request.settimeout(60)
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += self.request.recv(65536)
+        fields = {
+            name.strip().lower(): value.strip()
+            for name, _, value in (line.partition(b":") for line in head.split(b"\r\n")[1:])
+        }
+        key = fields[b"sec-websocket-key"] + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+        accept = base64.b64encode(hashlib.sha1(key).digest())
+        self.request.sendall(
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n"
+        )
+        while data := self.request.recv(65536):
+            self.request.sendall(data)
+
+
+@contextlib.contextmanager
+def websocket_server() -> Iterator[int]:
+    """Serve a WebSocket that echoes octets; yields the port."""
+    with _serving(_WebSocket) as port:
         yield port
 
 

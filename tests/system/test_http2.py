@@ -9,6 +9,7 @@ import queue
 import random
 import re
 import socket
+import ssl
 import subprocess
 import threading
 from collections import Counter
@@ -17,11 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import h2.config
+import h2.connection
+import h2.events
 import pytest
 
 from tests.system.conftest import StartSites
 from tests.system.harness import Section, Sites, mutual_credentials, tcp_connector
-from tests.system.http_services import grpc_server, http1_server, http2_server, octets
+from tests.system.http_services import grpc_server, http1_server, http2_server, octets, websocket_server
 from tests.system.network import eventually
 from tests.system.pki import Pki
 from tests.system.services import require, run
@@ -45,16 +49,27 @@ class Services:
     http1: int
     http2: int
     grpc: tuple[int, int, int]
+    websocket: int = 0
+    tls: int = 0
+    tls_http1: int = 0
 
 
 @pytest.fixture(scope="module")
-def services() -> Iterator[Services]:
+def services(pki: Pki) -> Iterator[Services]:
     pytest.importorskip("grpc")
+    card = pki.issue("localhost")
+    contexts = [ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) for _ in range(2)]
+    for context, alpn in zip(contexts, ("h2", "http/1.1"), strict=True):
+        context.load_cert_chain(card.cert, card.key)
+        context.set_alpn_protocols([alpn])
     with contextlib.ExitStack() as stack:
         yield Services(
             stack.enter_context(http1_server()),
             stack.enter_context(http2_server()),
             tuple(stack.enter_context(grpc_server(f"server{number}")) for number in range(3)),  # type: ignore[arg-type]
+            stack.enter_context(websocket_server()),
+            stack.enter_context(http2_server("behind TLS", contexts[0])),
+            stack.enter_context(http2_server("never asked", contexts[1])),
         )
 
 
@@ -72,6 +87,9 @@ def sites(start_module_sites: StartSites, services: Services, pki: Pki) -> Sites
             listener("secure", address="http2", sslProfile="port"),
             listener("grpc"),
             listener("plain"),
+            listener("websocket", "HTTP1"),
+            listener("tls"),
+            listener("tls-http1"),
             connector("grpc-here", "grpc", services.grpc[0]),
         ],
         b_sections=[
@@ -80,6 +98,12 @@ def sites(start_module_sites: StartSites, services: Services, pki: Pki) -> Sites
             connector("grpc-1", "grpc", services.grpc[1]),
             connector("grpc-2", "grpc", services.grpc[2]),
             tcp_connector("plain", services.http2),
+            connector("websocket", "websocket", services.websocket, "HTTP1"),
+            ("sslProfile", {"name": "servers", "caCertFile": str(pki.ca)}),
+            *[
+                ("httpConnector", {**connector(name, name, port)[1], "host": "localhost", "sslProfile": "servers"})
+                for name, port in (("tls", services.tls), ("tls-http1", services.tls_http1))
+            ],
         ],
     )
 
@@ -180,6 +204,47 @@ def test_alpn(sites: Sites, pki: Pki, offer: str, version: str) -> None:
 def test_a_plain_tcp_connector_serves_http2(sites: Sites) -> None:
     for client in VERSIONS.values():
         assert json.loads(curl(sites, "plain", "/", client).stdout)["server"] == "server"
+
+
+def test_a_server_behind_tls(sites: Sites) -> None:
+    for client in VERSIONS.values():
+        assert json.loads(curl(sites, "tls", "/", client).stdout)["server"] == "behind TLS"
+    done = curl(sites, "tls-http1", "/", "-w", "%{http_code}", "-o", "/dev/null")
+    assert done.stdout == "503"
+    sites.b.wait_for(r"the server does not speak HTTP/2 \(ALPN\); set protocolVersion: HTTP1")
+
+
+def test_a_websocket_over_http2(sites: Sites) -> None:
+    """By extended CONNECT (RFC 8441), to a server that knows only the upgrade of HTTP/1.1."""
+    fields = [
+        (":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "http"), (":path", "/chat"),
+        (":authority", "a"), ("sec-websocket-version", "13"),
+    ]  # fmt: skip
+    events: list[Any] = []
+    other = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True, header_encoding="utf-8"))
+    other.initiate_connection()
+    with socket.create_connection(("127.0.0.1", sites.a.port("websocket")), 20) as client:
+
+        def until(kind: type[Any]) -> Any:
+            while True:
+                for number, event in enumerate(events):
+                    if isinstance(event, kind):
+                        del events[: number + 1]
+                        return event
+                client.sendall(other.data_to_send())
+                data = client.recv(65536)
+                assert data, "the router has closed"
+                events.extend(other.receive_data(data))
+
+        until(h2.events.RemoteSettingsChanged)
+        other.send_headers(1, fields)
+        answer = until(h2.events.ResponseReceived)
+        assert dict(answer.headers)[":status"] == "200"
+        for text in (b"one", b"two"):
+            other.send_data(1, text)
+            assert until(h2.events.DataReceived).data == text
+        other.end_stream(1)
+        until(h2.events.StreamEnded)
 
 
 def test_many_streams_at_once(sites: Sites) -> None:

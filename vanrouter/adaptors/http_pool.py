@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from vanrouter.adaptors.http_codecs import CLIENT_CODECS
+from vanrouter.adaptors.http_config import HTTP2
 from vanrouter.adaptors.http_exchange import ClientCodec, Failure, Requester, RequestHead, Responder
 from vanrouter.adaptors.http_requests import NOBODY
 from vanrouter.adaptors.http_socket import SocketTransport
@@ -60,7 +61,12 @@ class ServerConnection(SocketTransport):
         self.pool.connector.health.flow_refused(error)
 
     def on_ready(self, alpn: str | None) -> None:
-        self.pool.connector.on_opened(self)
+        connector = self.pool.connector
+        if self.tls is not None and connector.config.protocol == HTTP2 and alpn != CLIENT_CODECS[HTTP2].alpn:
+            connector.handshake_failed(OSError("the server does not speak HTTP/2 (ALPN); set protocolVersion: HTTP1"))
+            self._lost(is_refused=True)
+            return
+        connector.on_opened(self)
 
     def on_handshake_failed(self, error: OSError) -> None:
         self.pool.connector.handshake_failed(error)
