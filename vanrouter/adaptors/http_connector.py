@@ -20,6 +20,7 @@ from vanrouter.adaptors.http_requests import ServedRequest
 from vanrouter.adaptors.http_shared import NOWHERE, Cancellable, Shared
 from vanrouter.adaptors.http_statistics import RequestCounts
 from vanrouter.adaptors.http_stream import AnswerStream
+from vanrouter.core.flows import ServiceKind, ServiceRecord
 from vanrouter.core.stream import REJECTED, RELEASED, Producer, Sink, StreamHead
 from vanrouter.engine.messages import STREAM_CONTENT_TYPE, STREAM_VERSION
 from vanrouter.net.dial import Resolver
@@ -48,6 +49,10 @@ class HttpConnector:
         self.health = Health(shared.reactor, config, self.resolver, self.announce, self.withdraw)
         self.pool = Pool(self)
         self._authority = None if config.host_override is None else config.host_override.encode()
+        protocol = "http2" if self.speaks_http2 else "http1"
+        self.record = ServiceRecord(
+            ServiceKind.CONNECTOR, config.name, protocol, config.host, config.port, config.address
+        )
         self._contexts: dict[str, Any] = {}
         self._subscription: Cancellable | None = None
 
@@ -55,6 +60,7 @@ class HttpConnector:
         """Take requests."""
         if self.config.tls is not None:
             self.tls_context("http/1.1")  # a broken profile is an error now, not with the first request
+        self.shared.recorder.begin_service(self.record)
         self.announce()
         self.health.start()
 
@@ -189,6 +195,8 @@ class HttpConnector:
 
     def shut_down(self) -> None:
         """Take no more requests; those in progress are answered."""
+        if not self.is_deleted:
+            self.shared.recorder.end_service(self.record)
         self.is_deleted = True
         self.health.stop()
         self.withdraw()

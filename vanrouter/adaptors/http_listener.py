@@ -13,7 +13,7 @@ from typing import Any
 
 from vanrouter.adaptors.http_aggregation import AggregatedForm
 from vanrouter.adaptors.http_codecs import SERVER_CODECS
-from vanrouter.adaptors.http_config import ANSWER_503, MESSAGE, HttpListenerConfig
+from vanrouter.adaptors.http_config import ANSWER_503, HTTP2, MESSAGE, HttpListenerConfig
 from vanrouter.adaptors.http_events import EventForm
 from vanrouter.adaptors.http_exchange import Failure, Header, Requester, RequestHead, Responder, ServerCodec
 from vanrouter.adaptors.http_message_listener import MessageForm
@@ -21,6 +21,7 @@ from vanrouter.adaptors.http_requests import NOBODY, RoutedRequest
 from vanrouter.adaptors.http_shared import Cancellable, Shared
 from vanrouter.adaptors.http_socket import SocketTransport
 from vanrouter.adaptors.http_statistics import RequestCounts
+from vanrouter.core.flows import ServiceKind, ServiceRecord
 from vanrouter.net.dial import Address, literal_addresses, resolve
 from vanrouter.net.listener import Acceptor, bind, text_address
 from vanrouter.net.tls import TlsFiles, listener_context
@@ -83,7 +84,9 @@ class Sniffer:
 class ClientConnection(SocketTransport):
     """One connection of a client, and the handler of its requests."""
 
-    __slots__ = ("_counts", "_quiet_checks", "_requests", "_seen", "host", "id", "opened_at", "protocol", "service")
+    __slots__ = (
+        "_counts", "_quiet_checks", "_requests", "_seen", "host", "id", "opened_at", "protocol", "record", "service",
+    )  # fmt: skip
 
     direction = "in"
 
@@ -94,7 +97,9 @@ class ClientConnection(SocketTransport):
         self.id = 0
         self.opened_at = shared.reactor.now
         self.protocol = "http1"
-        self.host = text_address(remote).rpartition(":")[0]
+        self.host, _, port = text_address(remote).rpartition(":")
+        recorder = shared.recorder
+        self.record = recorder.begin_flow(recorder.next_identity(), service.record, self, self.host, port)
         self._counts = service.counts.peer(self.host)
         self._requests = 0
         self._seen = (0, 0)
@@ -124,8 +129,45 @@ class ClientConnection(SocketTransport):
         if service.config.forwarded_headers:
             add_forwarded(head, self.host)
         request = RoutedRequest(service, head, requester, self._counts)
+        if self.record is not None:
+            request.record_under(self.record)
         request.begin()
         return request
+
+    # What the record of the connection is written from.
+
+    @property
+    def sent(self) -> int:
+        """Octets that the client has sent."""
+        return self.bytes_in
+
+    @property
+    def written(self) -> int:
+        """Octets written to the client."""
+        return self.bytes_out
+
+    def tell_next(self) -> None:
+        """Have the next octets of each direction told to the recorder, once: other reads and writes pay nothing."""
+        if self.sock is not None and not self._is_shaking:
+            self.recv_into, self.send = self._read_told, self._write_told
+
+    def _read_told(self, buffer: bytearray) -> int:
+        assert self.sock is not None
+        receive = self.recv_into = self.sock.recv_into if self.tls is None else self.tls.recv_into
+        count = receive(buffer)
+        self._tell(is_towards_server=True)
+        return count
+
+    def _write_told(self, data: bytes | bytearray | memoryview) -> int:
+        assert self.sock is not None
+        send = self.send = self.sock.send if self.tls is None else self.tls.send
+        count = send(data)
+        self._tell(is_towards_server=False)
+        return count
+
+    def _tell(self, *, is_towards_server: bool) -> None:
+        if self.record is not None:
+            self.service.shared.recorder.on_octets(self.record, is_towards_server=is_towards_server)
 
     def on_deadline(self, now: float) -> None:
         """Look whether the client is still there: nothing for long, or a head that never ends."""
@@ -245,6 +287,10 @@ class HttpListener:
         if config.tls is not None:
             self._tls = listener_context(config.tls, config.authenticate_peer, list(SERVER_CODECS))
         self.messages = message_form(shared, config, self.to) if config.form == MESSAGE else None
+        protocol = "http2" if config.protocol == HTTP2 else "http1"
+        self.record = ServiceRecord(
+            ServiceKind.LISTENER, config.name, protocol, config.host, config.port, config.address
+        )
         self._acceptor: Acceptor | None = None
         self._watch: Cancellable | None = None
         self._attempt = 0
@@ -252,6 +298,7 @@ class HttpListener:
 
     def start(self) -> None:
         """Watch the address; the port follows."""
+        self.shared.recorder.begin_service(self.record)
         self._watch = self.shared.router.watch(self.config.address, self._on_reachable)
         if self.config.when_unreachable == ANSWER_503:
             self._open()
@@ -336,6 +383,8 @@ class HttpListener:
         if connection in self.connections:
             self.connections.discard(connection)
             self.connections_closed += 1
+            if connection.record is not None:
+                self.shared.recorder.end(connection.record)
             router = self.shared.router
             router.connections.pop(connection.id, None)
             router.trimmer.note_ends()
@@ -377,6 +426,7 @@ class HttpListener:
         watch, self._watch = self._watch, None
         if watch is not None:
             watch.cancel()
+            self.shared.recorder.end_service(self.record)
         for connection in list(self.connections):
             connection.drain()
         if self.messages is not None:

@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING
 from vanrouter.adaptors.http_codecs import CLIENT_CODECS, STREAM_VERSIONS
 from vanrouter.adaptors.http_config import SAFE
 from vanrouter.adaptors.http_exchange import (
+    HTTP_1_0,
+    HTTP_1_1,
+    HTTP_2,
     ClientCodec,
     Failure,
     Header,
@@ -30,11 +33,16 @@ if TYPE_CHECKING:
     from vanrouter.adaptors.http_listener import HttpListener
     from vanrouter.adaptors.http_shared import Shared
     from vanrouter.adaptors.http_statistics import PeerCounts, RequestCounts
+    from vanrouter.core.flows import FlowRecord, RequestRecord
 
 RETRIES = 8
 """Further tries of one request, elsewhere if there is an elsewhere."""
 MAX_REPLAYED_BYTES = 64 * 1024
 """Of a body, kept to be sent again: a request that is longer is not tried again once it is on its way."""
+
+
+_PROTOCOLS = {HTTP_1_0: "HTTP/1.0", HTTP_1_1: "HTTP/1.1", HTTP_2: "HTTP/2"}
+"""As records name them."""
 
 
 class Nobody:
@@ -214,15 +222,38 @@ class RelayedRequest:
 class RoutedRequest(RelayedRequest):
     """A request at a listener: it goes out as a stream of its own, to the service that the router chooses."""
 
-    __slots__ = ("_listener", "_replay", "_retries", "_trailers")
+    __slots__ = ("_listener", "_record", "_replay", "_retries", "_trailers")
 
     def __init__(self, listener: HttpListener, head: RequestHead, outer: Requester, peer: PeerCounts) -> None:
         shared = listener.shared
         super().__init__(head, outer, listener.counts, peer, shared, listener.config.request_timeout_s)
         self._listener = listener
         self._retries = RETRIES if listener.config.retry == SAFE else 0
+        self._record: RequestRecord | None = None
         self._replay: bytearray | None = None
         self._trailers: Sequence[Header] = ()
+
+    def record_under(self, flow: FlowRecord) -> None:
+        """Have a record of the request written, under that of its connection, if anybody listens."""
+        head = self.head
+        record = self._listener.shared.recorder.begin_request(flow, _PROTOCOLS[head.version], head.method.decode())
+        if record is not None:
+            self._record = record
+            for name, value in head.headers:
+                if name.lower() == b"x-forwarded-for":
+                    record.host = value.partition(b",")[0].strip().decode("ascii", "replace")
+                    break
+
+    def _over(self) -> None:
+        record, self._record = self._record, None
+        if record is not None:
+            record.result = str(self._status)
+            record.octets = self._bytes_in
+            record.octets_reverse = self._bytes_out
+            if self._latency_s >= 0:
+                record.latency_us = int(self._latency_s * 1e6)
+            self._listener.shared.recorder.end(record)
+        super()._over()
 
     def begin(self) -> None:
         """Send it, or send it again."""

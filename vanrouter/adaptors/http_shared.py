@@ -9,6 +9,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol
 
 from vanrouter.core.deliveries import DeliveryConsumer
+from vanrouter.core.flows import FlowRecorder, NoRecorder
 from vanrouter.core.stream import RELEASED, Producer, Sink, StreamConsumer, StreamHead
 from vanrouter.engine.messages import encode_stream_head
 from vanrouter.ids import random_suffix
@@ -85,10 +86,13 @@ class HttpRouter(Protocol):
 class Shared:
     """The loop, the wheel and the counters of all HTTP services."""
 
-    __slots__ = ("address_prefix", "flow_source", "flows", "overrun", "reactor", "replies", "router", "wheel")
+    __slots__ = (
+        "address_prefix", "flow_source", "flows", "overrun", "reactor", "recorder", "replies", "router", "wheel",
+    )  # fmt: skip
 
-    def __init__(self, router: HttpRouter, tenant: str | None = None) -> None:
+    def __init__(self, router: HttpRouter, tenant: str | None = None, recorder: FlowRecorder | None = None) -> None:
         self.router = router
+        self.recorder: FlowRecorder = NoRecorder() if recorder is None else recorder
         self.address_prefix = f"{tenant}/" if tenant else ""
         """`network.tenantId` in front of the addresses of streams (TCP over AMQP, section 5.4)."""
         self.reactor = router.reactor

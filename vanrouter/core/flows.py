@@ -42,10 +42,13 @@ class ServiceKind(Enum):
 class Counted(Protocol):
     """A connection of an adaptor whose record is written from its own counts."""
 
-    sent: int
-    """Octets that its socket has sent to us, so far."""
-    written: int
-    """Octets written to its socket, so far."""
+    @property
+    def sent(self) -> int:
+        """Octets that its socket has sent to us, so far."""
+
+    @property
+    def written(self) -> int:
+        """Octets written to its socket, so far."""
 
     def tell_next(self) -> None:
         """Tell the recorder, once for each direction, when the next octets pass (`FlowRecorder.on_octets`)."""

@@ -13,6 +13,7 @@ from vanrouter.adaptors.http_config import HttpConnectorConfig, HttpListenerConf
 from vanrouter.adaptors.http_connector import HttpConnector
 from vanrouter.adaptors.http_listener import HttpListener
 from vanrouter.adaptors.http_shared import Shared
+from vanrouter.core.flows import FlowRecorder
 from vanrouter.core.router import Router
 from vanrouter.errors import ConfigError
 from vanrouter.mgmt.entities import Entity
@@ -27,8 +28,8 @@ HttpService = HttpListener | HttpConnector
 class HttpServices:
     """All HTTP services of one router."""
 
-    def __init__(self, router: Router) -> None:
-        self.shared = Shared(router, router.space.tenant_id)
+    def __init__(self, router: Router, recorder: FlowRecorder | None = None) -> None:
+        self.shared = Shared(router, router.space.tenant_id, recorder)
         self.services: list[HttpService] = []
 
     def bring_up(self, entity: Entity, tls: TlsFiles | None) -> HttpService:

@@ -83,7 +83,7 @@ class Site:
         self.recorder = self.flows.recorder
         """Told of services, flows and requests by all adaptors."""
         self.tcp = Shared(self.router, tenant=self.router.space.tenant_id, recorder=self.recorder)
-        self.http = HttpServices(self.router)
+        self.http = HttpServices(self.router, self.recorder)
         self.take_limits(entity)
         self.settings = Settings(self.registry, entity, options.logs)
         self.rates = SettleRates(self.router)

@@ -13,6 +13,7 @@ from vanrouter.adaptors.http_config import HttpConnectorConfig, HttpListenerConf
 from vanrouter.adaptors.http_connector import HttpConnector
 from vanrouter.adaptors.http_listener import HttpListener
 from vanrouter.adaptors.http_shared import Shared
+from vanrouter.core.flows import FlowRecorder
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 GET = b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -70,10 +71,10 @@ class Server:
 
 
 class HttpSite:
-    def __init__(self, loop: Loop) -> None:
+    def __init__(self, loop: Loop, recorder: FlowRecorder | None = None) -> None:
         self.loop = loop
         self.router = loop.router
-        self.shared: Shared = loop.call(lambda: Shared(loop.router))
+        self.shared: Shared = loop.call(lambda: Shared(loop.router, recorder=recorder))
         self.services: list[HttpListener | HttpConnector] = []
         loop.at_end.append(self.close)
 

@@ -2,6 +2,7 @@ import pytest
 
 from tests.system.pki import Pki
 from tests.unit.adaptors.http_site import GET, Client, HttpSite, Server
+from tests.unit.adaptors.recorder import Recorder
 from tests.unit.adaptors.streams import Loop
 from tests.unit.adaptors.test_tcp_tls import client_context, files
 from vanrouter.adaptors import http_listener
@@ -184,3 +185,43 @@ def test_drained_when_all_is_answered(loop: Loop) -> None:
     assert busy.answer() == (200, b"ok")
     assert busy.rest() == b""
     loop.wait_for(lambda: not listener.connections)
+
+
+def test_records_of_services_connections_and_requests(loop: Loop) -> None:
+    recorder = Recorder()
+    site = HttpSite(loop, recorder)
+    site.connect_to(Server().port)
+    listener = site.listen(retry="none")
+    assert [(record.kind.value, record.protocol) for record in recorder.services] == [
+        ("connector", "http1"), ("listener", "http1"),
+    ]  # fmt: skip
+    client = Client(listener.bound_port or 0)
+    client.send(b"PUT / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 10.0.0.9, 10.0.0.8\r\nContent-Length: 3\r\n\r\nabc")
+    assert client.answer()[0] == 200
+    (flow,) = recorder.flows
+    loop.call(lambda: next(iter(listener.connections)).tell_next())
+    assert client.send(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").answer()[0] == 200
+    loop.wait_for(lambda: recorder.octets == [("flow", True), ("flow", False)])
+    assert flow.host == "127.0.0.1"
+    assert flow.owner is not None
+    assert flow.owner.sent > 60
+    client.sock.close()
+    loop.wait_for(lambda: flow in recorder.ended)
+    one, two = recorder.requests
+    assert (one.protocol, one.method, one.result, one.octets, one.octets_reverse) == ("HTTP/1.1", "PUT", "200", 3, 2)
+    assert (one.host, two.host, two.protocol) == ("10.0.0.9", "", "HTTP/1.0")
+    assert one.flow is two.flow is flow
+    assert one.latency_us is not None
+    assert recorder.ended == [one, two, flow]
+    loop.call(lambda: listener.delete(True))
+    assert [record.kind.value for record in recorder.services] == ["connector"]
+
+
+def test_a_request_without_answer_has_its_record(loop: Loop) -> None:
+    recorder = Recorder()
+    site = HttpSite(loop, recorder)
+    site.connect_to(Server(lambda head: b"").port)
+    client = Client(site.listen(retry="none").bound_port or 0).send(GET % 1)
+    assert client.answer()[0] == 502
+    assert [record.result for record in recorder.requests] == ["502"]
+    assert recorder.ended == recorder.requests
