@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from vanrouter.core.buffer import VIEW
 from vanrouter.core.endpoints import Inlet, LocalProducer, NoSink, Outlet
-from vanrouter.core.fanout import STRENGTH, CompleteFanout, multicast_targets
+from vanrouter.core.fanout import MAX_COPY_BYTES, STRENGTH, CompleteFanout, multicast_targets
 from vanrouter.core.incoming import Incoming
 from vanrouter.core.links import Delivery, LinkKind, Receiver, Sender
 from vanrouter.core.settlement import TERMINAL
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
 MESSAGE_CAPACITY = 250
 """Messages of one service here that are open, beyond which others are preferred (router protocol, section 7.3)."""
-MAX_COPY_BYTES = 16 << 20
-"""A multicast that comes in pieces is held whole for a service here; a longer one is refused."""
 
 
 class DeliveryConsumer(Protocol):

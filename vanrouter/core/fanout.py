@@ -9,6 +9,7 @@ is too far behind.
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from vanrouter.core.stream import ACCEPTED, MODIFIED, REJECTED, RELEASED
 from vanrouter.core.table import Address, LocalService, Treatment
 from vanrouter.core.treatment import is_echo
 from vanrouter.engine import proton
-from vanrouter.engine.annotations import Annotations
+from vanrouter.engine.annotations import NO_ANNOTATIONS, Annotations
 from vanrouter.engine.messages import scan
 from vanrouter.engine.proton import (
     delivery_local_state,
@@ -38,8 +39,13 @@ if TYPE_CHECKING:
     from vanrouter.core.forwarder import Forwarder
     from vanrouter.core.router import Router
 
+logger = logging.getLogger(__name__)
+
 STRENGTH = {RELEASED: 1, MODIFIED: 2, ACCEPTED: 3, REJECTED: 4}
 """Which outcome of several copies the producer gets; a transactional or unknown one counts as rejected."""
+
+MAX_COPY_BYTES = 16 << 20
+"""A multicast that comes in pieces is held whole for services here; a longer one they do not get."""
 
 UNSENT_BYTES = 128 * 1024
 """Octets of one copy that may wait in the engine."""
@@ -278,11 +284,30 @@ class Copy:
 class StreamFanout(Incoming):
     """A message that comes in pieces and goes to several links."""
 
-    __slots__ = ("_base", "_best", "_chunks", "_is_reading", "_size", "_unanswered", "copies")
+    __slots__ = (
+        "_annotations",
+        "_base",
+        "_best",
+        "_chunks",
+        "_is_reading",
+        "_kept",
+        "_services",
+        "_size",
+        "_unanswered",
+        "copies",
+    )
 
     def __init__(
-        self, forwarder: Forwarder, receiver: Receiver, pn: Any, senders: list[Sender], *, is_complete: bool
+        self,
+        forwarder: Forwarder,
+        receiver: Receiver,
+        pn: Any,
+        senders: list[Sender],
+        services: list[LocalService],
+        *,
+        is_complete: bool,
     ) -> None:
+        """`services`: takers of whole messages here; what is longer than they can have goes to the links alone."""
         super().__init__(forwarder, receiver, pn, is_complete=is_complete)
         self._chunks: deque[bytes] = deque()
         self._base = 0
@@ -293,9 +318,14 @@ class StreamFanout(Incoming):
         self._is_reading = True
         self.copies = [Copy(self, sender) for sender in senders]
         self._unanswered = len(senders)
+        self._services = services
+        self._annotations = NO_ANNOTATIONS
+        self._kept: bytearray | None = bytearray() if services else None
+        """All octets so far, for the services."""
 
     def begin(self, first: bytes, annotations: Annotations, override: str | None) -> None:
         """Begin all copies."""
+        self._annotations = annotations
         for copy in self.copies:
             sender = copy.sender
             section = sender.connection.section(annotations, override) if sender.carries_annotations else b""
@@ -325,6 +355,11 @@ class StreamFanout(Incoming):
     def _append(self, chunk: bytes) -> None:
         self._chunks.append(chunk)
         self._size += len(chunk)
+        if self._kept is not None:
+            self._kept += chunk
+            if len(self._kept) > MAX_COPY_BYTES:
+                self._kept = None
+                logger.warning("[C%d] Multicast too long for services here", self.receiver.connection.id)
         for copy in tuple(self.copies):
             if not copy.is_paused:
                 self._push(copy)
@@ -391,6 +426,11 @@ class StreamFanout(Incoming):
 
     def ended(self) -> None:
         """All octets have come."""
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            self._best = stronger(self._best, ACCEPTED)
+            for service in self._services:
+                service.on_message(self._annotations, bytes(kept), self.receiver)
         for copy in tuple(self.copies):
             if not copy.is_paused:
                 self._push(copy)

@@ -451,18 +451,20 @@ class Forwarder(Sending, Refusing):
         targets = multicast_targets(
             self.router, address, annotations, receiver.connection, is_anonymous=receiver.address is None
         )
-        if any(service.takes_sections for service in targets.services):
+        services = [service for service in targets.services if not service.is_stream]
+        senders = targets.senders(content)
+        if any(service.takes_sections for service in targets.services) or (services and not senders):
             if not is_complete:
                 CollectedMulticast(self, receiver, pn, annotations, address).begin(content)
                 return
             if not delivery_remote_state(pn):
                 self.forward_multicast(receiver, pn, delivery_settled(pn), content, annotations, address)
                 return
-        senders = [stream_link(sender) for sender in targets.senders(content)]
         if not senders:
             self.discard(receiver, pn, RELEASED, is_complete=is_complete)
             return
-        fanout = StreamFanout(self, receiver, pn, senders, is_complete=is_complete)
+        links = [stream_link(sender) for sender in senders]
+        fanout = StreamFanout(self, receiver, pn, links, services, is_complete=is_complete)
         fanout.begin(content, annotations, receiver.target_text)
 
     def _give_to_service(

@@ -428,3 +428,26 @@ def test_services_get_copies(world: World, router: Router) -> None:
     assert taken == [message(body="x")]
     assert (sent.state, sent.is_settled) == (ACCEPTED, True)
     subscription.cancel()
+
+
+@pytest.mark.parametrize("has_link", [False, True], ids=["services alone", "beside a link"])
+@pytest.mark.parametrize("size", [10, 300_000, 3_000_000])
+def test_services_get_messages_of_any_size(world: World, size: int, has_link: bool) -> None:
+    """Takers of whole messages here and at a neighbour, with and without a consumer on a link."""
+    routers = world.chain("A", "B")
+    got: list[tuple[str, int]] = []
+    for router in routers:
+        router.table.rules.add(AddressRule(pattern="mc/#", treatment=Treatment.MULTICAST))
+        take = lambda _annotations, content, _receiver, name=router.router_id: got.append((name, len(content)))  # noqa: E731
+        router.subscribe_messages("mc/x", take, is_announced=True)
+    rx = world.client(routers[1]).receiver("mc/x", auto=ACCEPTED) if has_link else None
+    tx = world.client(routers[0]).sender("mc/x")
+    address = routers[0].table.get("Mmc/x")
+    world.until(lambda: tx.credit and address is not None and address.remotes)
+    content = message(body="x" * size)
+    sent = tx.send(content)
+    world.until(lambda: len(got) == 2)
+    assert sorted(got) == [("A", len(content)), ("B", len(content))]
+    world.until(lambda: sent.state)
+    assert sent.state == ACCEPTED
+    assert rx is None or [len(each) for each in rx.contents] == [len(content)]
