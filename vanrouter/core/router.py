@@ -313,6 +313,8 @@ class Router:
                 connection.role = Role.INTER_ROUTER_DATA
         if not connection.is_outbound:
             connection.open()
+        if connection.role.is_router:
+            logger.debug("Remote router annotations version: %s", peer.properties.get("qd.annotations-version", 0))
         self.groups.on_opened(connection)
         if connection.is_closed:
             return

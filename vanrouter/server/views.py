@@ -310,8 +310,8 @@ def link_row(link: Receiver | Sender, now: float, stuck: int, rate: int) -> dict
     """Return the row of a link. `rate`: settlements a second."""
     is_out = isinstance(link, Sender)
     kind = link.kind.value.strip()
-    if link.kind is LinkKind.STREAM and not link.connection.is_interior_link:
-        kind = "endpoint"
+    if link.kind is LinkKind.STREAM:
+        kind = "endpoint"  # as the C router shows them, and tools count them
     return {
         "identity": str(link.id),
         "name": link.name,
