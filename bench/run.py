@@ -37,6 +37,7 @@ QUESTIONS = (
     "mutual_tls",
     "messages",
     "idle_flows",
+    "idle_links",
 )
 WARM_UP_SECONDS = 0.2
 """Length of the runs that are thrown away."""

@@ -30,6 +30,8 @@ STUCK_S = 20.0
 class Connection:
     """One connection with one session and one link."""
 
+    handle_max = 0
+
     def __init__(self, port: int, container: str, link: list[Any]) -> None:
         self.sock = socket.create_connection(("127.0.0.1", port), timeout=STUCK_S)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -49,7 +51,7 @@ class Connection:
             body = self.exactly(size - 4)
             if body[6] == frames.SASL_OUTCOME:
                 break
-        self.sock.sendall(frames.openings(container, link))
+        self.sock.sendall(frames.openings(container, link, self.handle_max))
         self.exactly(8)
         while not self.is_attached:
             self.read()

@@ -39,12 +39,12 @@ def sasl_anonymous() -> bytes:
     return SASL_HEADER + frame(SASL_INIT, [Symbol("ANONYMOUS"), b"bench"], 1)
 
 
-def openings(container: str, link: list[Any]) -> bytes:
+def openings(container: str, link: list[Any], handle_max: int) -> bytes:
     """The header, OPEN, BEGIN and one ATTACH, all at once."""
     return (
         AMQP_HEADER
         + frame(OPEN, [container, "bench", UInt(MAX_FRAME_BYTES), UShort(0)])
-        + frame(BEGIN, [None, UInt(0), UInt(WINDOW), UInt(WINDOW), UInt(0)])
+        + frame(BEGIN, [None, UInt(0), UInt(WINDOW), UInt(WINDOW), UInt(handle_max)])
         + frame(ATTACH, link)
     )
 

@@ -459,3 +459,37 @@ def test_a_consumer_that_detaches_in_the_middle_has_not_got_it(way: Way) -> None
     way.rx.detach()
     way.rest()
     assert way.rx.contents == []
+
+
+@pytest.mark.parametrize("is_whole", [False, True])
+def test_a_stream_that_waited_for_credit_was_not_sent(world: World, is_whole: bool) -> None:
+    router = world.router()
+    consumer = world.client(router)
+    link = consumer.receiver("a", credit=0)
+    sent = world.client(router).sender("a").begin()
+    sent.write(PIECE * 40)
+    world.settle()
+    assert link.here.busy is not None
+    if is_whole:
+        sent.end()
+        world.settle()
+    consumer.drop()
+    world.settle()
+    if not is_whole:
+        sent.end()
+        world.settle()
+    world.check()
+    assert (sent.state, sent.is_settled) == (RELEASED, True)
+
+
+@pytest.mark.parametrize("routers", [1, 2, 3])
+def test_one_that_was_sent_in_part_may_have_been_had(world: World, routers: int) -> None:
+    way = Way(world, routers)
+    sent = way.begin()
+    sent.write(PIECE * 40)
+    way.rest()
+    way.consumer.drop()
+    way.world.settle()
+    sent.end()
+    way.world.settle()
+    assert (sent.state, sent.is_settled) == (MODIFIED, True)
