@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import hypothesis.strategies as st
@@ -22,14 +23,16 @@ from tests.unit.core.engines import (
     World,
     message,
 )
+from vanrouter.core.connection import Connection
 from vanrouter.core.router import Router
 from vanrouter.core.table import AddressRule, Treatment
 from vanrouter.engine import proton
 
-ADDRESSES = ["a", "m/b", None]
+ADDRESSES = ["a", "m/b", "c/d", None]
+"""Balanced, multicast, closest, and a link on which each message says where it goes."""
 SIZES = [0, 1, 900, 20_000, 70_000, 300_000]
 OUTCOMES = [ACCEPTED, REJECTED, RELEASED, MODIFIED]
-STREAMING = ("qd.streaming-deliveries",)
+CAPABILITIES = [(), ("qd.streaming-deliveries",), ("qd.resend-released",)]
 
 
 class Flight:
@@ -43,18 +46,25 @@ class Flight:
         self.content = b""
         self.is_open = True
         self.is_aborted = False
+        self.may_be_sent_again = False
+        """Who releases it has had it, and others get it, too."""
         self.was_answered_early = False
         """A consumer gave its outcome before it had all of it."""
 
 
+def leads_to(connection: Connection, router: Router) -> bool:
+    return connection.peer.container == router.router_id
+
+
 class Peers(RuleBasedStateMachine):
-    """The router is one or two; the peers attach, send, answer, and break off in any order."""
+    """The routers are one to three; the peers attach, send, answer, and break off in any order."""
 
     def __init__(self) -> None:
         super().__init__()
         self.world = World()
         self.clients: list[Client | None] = [None, None]
         self.sources: list[Source] = []
+        self.resending: list[Source] = []
         self.drains: list[Drain] = []
         self.flights: list[Flight] = []
         self.number = 0
@@ -62,17 +72,18 @@ class Peers(RuleBasedStateMachine):
         self.is_apart = False
         self.by_content: dict[bytes, Flight] = {}
 
-    @initialize(routers=st.integers(1, 2), takes_streams=st.booleans())
+    @initialize(routers=st.integers(1, 3), takes_streams=st.booleans())
     def begin(self, routers: int, takes_streams: bool) -> None:
-        self.routers = self.world.chain(*"AB"[:routers]) if routers > 1 else [self.world.router()]
+        self.routers = self.world.chain(*"ABC"[:routers]) if routers > 1 else [self.world.router()]
         for router in self.routers:
             router.table.rules.add(AddressRule(pattern="m/#", treatment=Treatment.MULTICAST))
+            router.table.rules.add(AddressRule(pattern="c/#", treatment=Treatment.CLOSEST))
         for side in range(2):
             self.connect(side, takes_streams=takes_streams)
 
     def connect(self, side: int, *, takes_streams: bool = False) -> None:
         capabilities = ("qd.streaming-links",) if takes_streams else ()
-        router = self.routers[side % len(self.routers)]
+        router = self.routers[-side]  # the first one and the last one
         self.clients[side] = self.world.client(router, capabilities=capabilities)
 
     def all_drains(self) -> list[Drain]:
@@ -92,22 +103,32 @@ class Peers(RuleBasedStateMachine):
 
     # Links.
 
-    @rule(side=st.integers(0, 1), address=st.sampled_from(ADDRESSES), streaming=st.booleans(), alone=st.booleans())
-    def attach_sender(self, side: int, address: str | None, streaming: bool, alone: bool) -> None:
+    @rule(
+        side=st.integers(0, 1),
+        address=st.sampled_from(ADDRESSES),
+        capabilities=st.sampled_from(CAPABILITIES),
+        alone=st.booleans(),
+    )
+    def attach_sender(self, side: int, address: str | None, capabilities: tuple[str, ...], alone: bool) -> None:
         client = self.client(side)
         options = {"session": client.session()} if alone else {}
-        link = client.sender(address, capabilities=STREAMING if streaming else (), **options)
+        link = client.sender(address, capabilities=capabilities, **options)
         assert not link.is_closed
         self.sources.append(link)
+        if "qd.resend-released" in capabilities:
+            self.resending.append(link)
 
     @rule(
         side=st.integers(0, 1),
-        address=st.sampled_from(ADDRESSES[:2]),
+        address=st.sampled_from(ADDRESSES[:3]),
         credit=st.sampled_from([0, 1, 3, 50]),
         auto=st.sampled_from([None, None, *OUTCOMES]),
+        window=st.sampled_from([None, 1 << 16]),
     )
-    def attach_receiver(self, side: int, address: str, credit: int, auto: int | None) -> None:
-        link = self.client(side).receiver(address, credit=credit, auto=auto)
+    def attach_receiver(self, side: int, address: str, credit: int, auto: int | None, window: int | None) -> None:
+        client = self.client(side)
+        options = {} if window is None else {"session": client.session(window)}
+        link = client.receiver(address, credit=credit, auto=auto, **options)
         assert not link.is_closed
         self.drains.append(link)
 
@@ -171,7 +192,7 @@ class Peers(RuleBasedStateMachine):
         index=st.integers(0, 1000),
         size=st.sampled_from(SIZES),
         settled=st.booleans(),
-        to=st.sampled_from(ADDRESSES[:2]),
+        to=st.sampled_from(ADDRESSES[:3]),
         whole=st.booleans(),
         rest=st.booleans(),
     )
@@ -180,6 +201,7 @@ class Peers(RuleBasedStateMachine):
         to = link.address or to
         sent = link.begin(settled=settled)
         flight = Flight(sent, self.number, to, settled)
+        flight.may_be_sent_again = link in self.resending
         flight.content = self.next_content(to, size)
         self.by_content[flight.content] = flight
         self.flights.append(flight)
@@ -274,10 +296,10 @@ class Peers(RuleBasedStateMachine):
         self.world.settle()
 
     @precondition(lambda self: len(self.routers) > 1)
-    @rule(side=st.integers(0, 1), again=st.booleans())
-    def lose_the_way(self, side: int, again: bool) -> None:
-        """The connection between the routers is lost; perhaps there is a new one."""
-        for connection in list(self.routers[side].amqp_connections.values()):
+    @rule(where=st.integers(0, 2), again=st.booleans())
+    def lose_the_way(self, where: int, again: bool) -> None:
+        """The connections of one router to others are lost; perhaps there are new ones."""
+        for connection in list(self.routers[where % len(self.routers)].amqp_connections.values()):
             if connection.is_router:
                 connection.engine.drop(None)
         self.world.settle()
@@ -289,8 +311,10 @@ class Peers(RuleBasedStateMachine):
     @rule()
     def join(self) -> None:
         self.is_apart = False
-        self.world.link(*self.routers)
-        self.world.until(lambda: all(router.nodes for router in self.routers))
+        for left, right in pairwise(self.routers):
+            if not any(there.is_interior_link for there in left.amqp_connections.values() if leads_to(there, right)):
+                self.world.link(left, right)
+        self.world.until(lambda: all(len(router.nodes) == len(self.routers) - 1 for router in self.routers))
         self.world.settle()
 
     # What must be so.
@@ -305,12 +329,14 @@ class Peers(RuleBasedStateMachine):
         """Each once (anycast), whole, at its address; none that was aborted."""
         seen: set[bytes] = set()
         for link in self.all_drains():
+            if link.address is not None:  # a link of a peer that takes streams has the copies of all its receivers
+                assert len(set(link.contents)) == len(link.contents), "twice to one receiver"
             for content in link.contents:
                 flight = self.by_content.get(content)
                 assert flight is not None, f"nobody sent these {len(content)} octets"
                 assert link.address in (flight.to, None)
                 assert not flight.is_aborted
-                if flight.to == "a":
+                if flight.to != "m/b" and not flight.may_be_sent_again:
                     assert content not in seen, "delivered twice"
                     seen.add(content)
 

@@ -43,12 +43,28 @@ def message(to: str | None = None, body: object = "x", **fields: Any) -> bytes:
     return encode_message(Message(to=to, durable=False, body=body, **fields))
 
 
+class InOrder(dict[Any, None]):
+    """A set that gives back in the order in which it was given, so that what happened once happens again."""
+
+    def add(self, one: Any) -> None:
+        self[one] = None
+
+    def discard(self, one: Any) -> None:
+        super().pop(one, None)
+
+    def pop(self) -> Any:  # type: ignore[override]  # of a set
+        first = next(iter(self))
+        del self[first]
+        return first
+
+
 class World:
     """All routers and clients of one test."""
 
     def __init__(self) -> None:
         self.time = 1000.0
         self.reactor = Reactor(lambda: self.time)
+        self.reactor.dirty = InOrder()  # type: ignore[assignment]  # as far as a set is used
         self.routers: list[Router] = []
         self.connections: list[Connection] = []
         """Every connection that ever was."""
