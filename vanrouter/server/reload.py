@@ -344,3 +344,5 @@ def _translate(settings: Settings, entity: Entity) -> None:
         settings.tcp_listener(entity)
     elif kind == "tcpConnector":
         settings.tcp_connector(entity)
+    elif kind in ("httpListener", "httpConnector"):
+        settings.tls_files(entity)
