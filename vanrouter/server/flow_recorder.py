@@ -197,7 +197,7 @@ class Recorder:
             if not record.first_us:
                 record.first_us = self.now_us()
         elif record.latency_us is None and record.first_us:
-            record.latency_us = self.now_us() - record.first_us
+            record.latency_us = max(0, self.now_us() - record.first_us)  # the wall clock may be set back
             record.news |= LATENCY
             if isinstance(record, Counterpart):
                 self._tell(record)
@@ -231,7 +231,7 @@ class Recorder:
                 self.counterparts -= 1
         elif isinstance(record, Request):
             if record.latency_us is None:
-                record.latency_us = now_us - record.started_us
+                record.latency_us = max(0, now_us - record.started_us)
             self.source.end(record)
         self._wake()
 

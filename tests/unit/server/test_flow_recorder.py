@@ -122,6 +122,20 @@ def test_the_other_end_elsewhere_is_told_by_message(bench: Bench) -> None:
     assert bench.recorder.counterparts == 0
 
 
+def test_a_clock_that_is_set_back_makes_no_negative_latency(bench: Bench) -> None:
+    bench.want()
+    record = bench.recorder.begin_counterpart("other:9", bench.connector, Owner(), [])
+    request = bench.recorder.begin_request(bench.flow(), "HTTP/1.1", "GET")
+    assert record is not None
+    assert request is not None
+    bench.recorder.on_octets(record, is_towards_server=True)
+    bench.time_s -= 5
+    bench.recorder.on_octets(record, is_towards_server=False)
+    bench.recorder.end(request)
+    assert bench.recorder.take_counterparts()["vfcr.other:0"][0][61] == 0
+    assert bench.sent()[request.identity][24] == 0
+
+
 def test_a_stream_without_identity_has_no_counterpart(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     assert bench.recorder.begin_counterpart(None, bench.connector, Owner(), []) is None
     assert bench.recorder.begin_counterpart("nonsense", bench.connector, Owner(), []) is None
