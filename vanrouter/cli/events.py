@@ -74,6 +74,7 @@ def show_levels(client: ManagementClient) -> None:
     """Print which levels are on, by module, and what was counted."""
     counts = {row.get("name"): row for row in client.query("logStats")}
     rows = [{**counts.get(row.get("module"), {}), **row} for row in client.query("log")]
+    rows.sort(key=lambda row: str(row.get("module")))
     columns = [column(name) for name in ("module", "enable", "outputFile", "format")]
     columns += [column(level, f"{level}Count", rank=1) for level in LEVELS]
     print_table("Log levels", columns, rows)

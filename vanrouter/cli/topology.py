@@ -80,7 +80,7 @@ def _ask(client: ManagementClient, network: Network, router_id: str) -> None:
 def peer_cost(connection: Mapping[str, Any]) -> int:
     """Return the cost that the peer of a connection has announced; of both ends' the greater one counts."""
     cost = (connection.get("properties") or {}).get("qd.inter-router-cost")
-    return cost if isinstance(cost, int) else 1
+    return int(cost) if isinstance(cost, int) else 1
 
 
 def _ask_edges(client: ManagementClient, network: Network, router_id: str) -> None:

@@ -4,6 +4,7 @@ import io
 from typing import cast
 
 import pytest
+from proton import int32
 from rich.console import Console
 
 from tests.unit.cli.network import FakeNetwork
@@ -76,6 +77,6 @@ def test_graphs_for_other_programs(triangle: FakeNetwork) -> None:
 
 
 def test_peer_cost() -> None:
-    assert peer_cost({"properties": {"qd.inter-router-cost": 7}}) == 7
+    assert str(peer_cost({"properties": {"qd.inter-router-cost": int32(7)}})) == "7"
     assert peer_cost({"properties": None}) == 1
     assert peer_cost({}) == 1
