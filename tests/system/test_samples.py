@@ -46,6 +46,7 @@ def test_links_of_pairs_meet() -> None:
     for listening, connecting in (
         ("mutual-tls-a", "mutual-tls-b"),
         ("tcp-service-a", "tcp-service-b"),
+        ("http-services-a", "http-services-b"),
         ("chain-a", "chain-b"),
         ("chain-b", "chain-c"),
     ):
