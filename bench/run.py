@@ -38,6 +38,7 @@ QUESTIONS = (
     "messages",
     "idle_flows",
     "idle_links",
+    "observed_flows",
 )
 WARM_UP_SECONDS = 0.2
 """Length of the runs that are thrown away."""
