@@ -32,7 +32,7 @@ flow_logger = logging.getLogger("vanrouter.flow")
 
 MAX_COUNTERPARTS = 20_000
 """Of flows whose listener is on another router: kept while they live and until their end was told."""
-LINES_PER_S = 200
+LINES_PER_S = 100
 """Lines of flows and requests in the log; the rest of a second is counted in one line."""
 MAX_REQUESTS = 5_000
 """Requests that may wait to be sent, or be in progress."""
@@ -68,10 +68,11 @@ class Recorder:
         self._services: dict[ServiceRecord, tuple[Record, Rate]] = {}
         self._moved: dict[ServiceRecord, None] = {}
         """Services with connections since their counts were last written, or with a rate that has not gone to 0."""
-        self._counterparts: dict[CounterpartRecord, None] = {}
-        """Those with news for the router at the other end."""
-        self.counterparts = 0
-        """Open ones, and those with news."""
+        self._is_observed = False
+        self._counterparts: dict[Counterpart, None] = {}
+        """Open ones of flows that came from another router."""
+        self._counterpart_news: dict[Counterpart, None] = {}
+        """Those with something for the router at the other end."""
         self._lines = 0.0
         self._lines_at = 0.0
         self._lines_left_out = 0
@@ -168,11 +169,12 @@ class Recorder:
         self, identity: str | None, service: ServiceRecord, owner: Counted, trace: Sequence[str]
     ) -> CounterpartRecord | None:
         """A stream has come to a connector."""
-        if identity is None or counterpart_address(identity) is None or self.counterparts >= MAX_COUNTERPARTS:
+        if identity is None or counterpart_address(identity) is None or len(self._counterparts) >= MAX_COUNTERPARTS:
             return None
         record = Counterpart(identity, service, owner, "|".join(trace))
         record.started_us = self.now_us()
-        self.counterparts += 1
+        if not identity.startswith(self._prefix):
+            self._counterparts[record] = None
         self._tell(record)
         return record
 
@@ -227,8 +229,7 @@ class Recorder:
             record.owner = None
             record.news |= ERROR
             self._tell(record)
-            if record not in self._counterparts:
-                self.counterparts -= 1
+            self._counterparts.pop(record, None)
         elif isinstance(record, Request):
             if record.latency_us is None:
                 record.latency_us = max(0, now_us - record.started_us)
@@ -240,27 +241,37 @@ class Recorder:
     def _tell(self, record: Counterpart) -> None:
         if record.identity.startswith(self._prefix):
             self.merge(record.describe())
-        else:
-            self._counterparts[record] = None
+        elif self._is_observed or record.error:
+            self._counterpart_news[record] = None
+            self._wake()
+
+    def observe(self, is_observed: bool) -> None:
+        """A collector is somewhere in the network, or none any more.
+
+        Without one only failures are told to the routers at the other ends: they have a line in the log for each flow.
+        """
+        self._is_observed = is_observed
+        if is_observed:
+            for record in self._counterparts:
+                record.news = -1
+            self._counterpart_news.update(self._counterparts)
             self._wake()
 
     def take_counterparts(self) -> dict[str, list[Attributes]]:
         """Return what the routers at the other ends of flows are to be told, by the address of each."""
         told: dict[str, list[Attributes]] = {}
-        for record in self._counterparts:
+        for record in self._counterpart_news:
             address = counterpart_address(record.identity)
-            attributes = record.describe() if isinstance(record, Counterpart) else {}
+            attributes = record.describe()
             if address is not None and len(attributes) > 2:
                 told.setdefault(address, []).append(attributes)
-            if record.ended_us:
-                self.counterparts -= 1
-        self._counterparts.clear()
+        self._counterpart_news.clear()
         return told
 
     @property
     def has_counterpart_news(self) -> bool:
         """Whether `take_counterparts` would return something."""
-        return bool(self._counterparts)
+        return bool(self._counterpart_news)
 
     def merge(self, attributes: Attributes) -> None:
         """The other end of a flow of ours has said something."""

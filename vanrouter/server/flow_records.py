@@ -115,7 +115,7 @@ class Counterpart(CounterpartRecord):
         if news & HEAD:
             out[_TRACE] = self.trace or LOCAL
             out[_CONNECTOR] = self.service.identity
-        if news & COUNTERPART:
+        if news & COUNTERPART and self.proxy_host:
             out[_PROXY_HOST] = self.proxy_host
             out[_PROXY_PORT] = self.proxy_port
         if news & LATENCY and self.latency_us is not None:

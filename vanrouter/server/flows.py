@@ -132,6 +132,7 @@ class FlowSource:
                 "Event collector %s beacons.", "detected.  Begin sending" if is_reachable else "lost.  Stop sending"
             )
         self._is_observed = is_reachable
+        self.recorder.observe(is_reachable)
         self._observed_ticks = 0
         self._wake()
 

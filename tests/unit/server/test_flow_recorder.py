@@ -104,10 +104,11 @@ def test_both_ends_on_one_router_make_one_record(bench: Bench) -> None:
     bench.recorder.end(flow)
     assert bench.sent()[flow.identity][4] == int(bench.time_s * 1e6)
     assert not bench.recorder.has_counterpart_news
-    assert (bench.recorder.counterparts, bench.source.transient) == (0, 0)
+    assert bench.source.transient == 0
 
 
 def test_the_other_end_elsewhere_is_told_by_message(bench: Bench) -> None:
+    bench.recorder.observe(True)
     record = bench.recorder.begin_counterpart("other:9", bench.connector, Owner(), ["0/A", "0/B"])
     assert record is not None
     assert bench.wakes
@@ -117,9 +118,33 @@ def test_the_other_end_elsewhere_is_told_by_message(bench: Bench) -> None:
     bench.recorder.on_octets(record, is_towards_server=False)
     record.error = "refused"
     bench.recorder.end(record)
-    assert bench.recorder.counterparts == 1
+    assert bench.recorder.has_counterpart_news
     assert bench.recorder.take_counterparts() == {"vfcr.other:0": [{0: 16, 1: "other:9", 61: 0, 65: "refused"}]}
-    assert bench.recorder.counterparts == 0
+    assert not bench.recorder.has_counterpart_news
+
+
+def test_without_a_collector_only_failures_are_told_to_other_ends(bench: Bench) -> None:
+    good, bad, late = (
+        bench.recorder.begin_counterpart(f"other:{number}", bench.connector, Owner(), ["0/A"]) for number in (1, 2, 3)
+    )
+    assert good is not None
+    assert bad is not None
+    assert late is not None
+    bench.recorder.end(good)
+    bad.error = "refused"
+    bench.recorder.end(bad)
+    assert bench.recorder.take_counterparts() == {
+        "vfcr.other:0": [{0: 16, 1: "other:2", 31: "0/A", 60: "", 65: "refused"}]
+    }
+    late.proxy_host, late.proxy_port = "127.0.0.1", "5"
+    bench.recorder.changed(late, COUNTERPART)
+    assert not bench.recorder.has_counterpart_news
+    bench.recorder.observe(True)
+    whole = {0: 16, 1: "other:3", 31: "0/A", 60: "", 62: "127.0.0.1", 63: "5"}
+    assert bench.recorder.take_counterparts() == {"vfcr.other:0": [whole]}
+    bench.recorder.observe(False)
+    bench.recorder.end(late)
+    assert not bench.recorder.has_counterpart_news
 
 
 def test_a_clock_that_is_set_back_makes_no_negative_latency(bench: Bench) -> None:
