@@ -225,7 +225,7 @@ class ListenerFlow(Flow):
             out.finish(True)
         if not self.service.is_address_reachable(self.address):
             self.retries = 0
-            super().outcome(RELEASED, True)
+            self.outcome(RELEASED, True)
             return
         self.service.retried += 1
         self.blocked = False

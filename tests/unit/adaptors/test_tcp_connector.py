@@ -9,6 +9,7 @@ from tests.unit.adaptors.services import Site
 from tests.unit.adaptors.streams import Loop, accepted, listening, receive_all, receive_exactly
 from tests.unit.adaptors.test_tcp_flow import FarEnd
 from tests.unit.net.test_dial import silent_server
+from vanrouter.core.flows import UNREACHABLE
 from vanrouter.core.stream import ACCEPTED, MODIFIED, REJECTED, RELEASED, StreamHead
 from vanrouter.net.dial import Address
 
@@ -284,3 +285,4 @@ def test_a_server_that_refuses_is_told(loop: Loop) -> None:
     loop.wait_for(lambda: not site.listener.flows)
     assert {record.error for record in recorder.counterparts} == {f"Connection refused - on connect 127.0.0.1:{port}"}
     assert len(recorder.ended) == len(recorder.counterparts) + 1
+    assert [record.error for record in recorder.flows] == [UNREACHABLE]
