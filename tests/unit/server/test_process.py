@@ -54,6 +54,7 @@ class Run:
 @pytest.fixture
 def router(monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
     handlers = {number: signal.getsignal(number) for number in TOUCHED}
+    thresholds = gc.get_threshold()
     found = Run(monkeypatch)
     yield found
     signal.set_wakeup_fd(-1)
@@ -61,6 +62,7 @@ def router(monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
         signal.signal(number, handler)
     if sys.implementation.name == "cpython":
         gc.unfreeze()
+        gc.set_threshold(*thresholds)
     found.close()
 
 
