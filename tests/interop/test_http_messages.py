@@ -156,14 +156,15 @@ def test_grpc(case: Any) -> None:
 
 def test_what_would_take_a_listener_down(case: Any) -> None:
     """A server that is lost before its answer, in the middle of it, or says more than one head: nobody falls."""
-    sites, reached, _ = case
+    sites, reached, is_old_listener = case
     for _ in range(3):
         # Half an answer of a 2.7 connector is overtaken by the outcome of its request: 502.
         for path, expected in (("/gone", ("502", "503")), ("/half", ("200", "502")), ("/hints", ("200",))):
             command = [require("curl"), "-s", "-o", "/dev/null", "-w", "%{http_code}", "--max-time", "20"]
             done = run("sh", "-c", '"$@" || true', "sh", *command, f"http://127.0.0.1:{reached['breaking']}{path}")
             assert done.stdout[-3:] in expected, path
-    for path in ("/reset", "/hints"):
+    # A 2.7 connector falls by itself when its server says 103 over HTTP/2.
+    for path in ("/reset", "/hints") if is_old_listener else ("/reset",):
         flag = VERSIONS["HTTP2"]
         done = curl(reached["http2"], path, flag, "-o", "/dev/null", "-w", "%{http_code}")
         assert done.stdout in (("400", "502", "503") if path == "/reset" else ("200",)), path
