@@ -150,7 +150,7 @@ class Attacher:
         connection = self._connection
         if connection.data_out_count < PRIORITIES:
             sender.priority = connection.data_out_count
-            connection.data_out[connection.data_out_count] = sender
+            connection.set_data_sender(connection.data_out_count, sender)
             connection.data_out_count += 1
 
     def _refuse(self, pn: Any, condition: tuple[str, str]) -> None:

@@ -109,6 +109,8 @@ class Connection:
         self.control_in: Receiver | None = None
         self.control_out: Sender | None = None
         self.data_out: list[Sender | None] = [None] * PRIORITIES
+        self._data_for: list[Sender | None] = [None] * PRIORITIES
+        """Of each priority the link that its messages take."""
         self.data_in_count = 0
         self.data_out_count = 0
         self.streams = StreamLinks(self)
@@ -167,12 +169,15 @@ class Connection:
 
     def data_sender(self, priority: int) -> Sender | None:
         """Return the link for messages of that priority: the highest one there is up to it (section 2.1)."""
-        links = self.data_out
-        for level in range(min(priority, PRIORITIES - 1), -1, -1):
-            link = links[level]
-            if link is not None:
-                return link
-        return None
+        return self._data_for[priority if priority < PRIORITIES else PRIORITIES - 1]
+
+    def set_data_sender(self, level: int, link: Sender | None) -> None:
+        """Take, or lose, the link of a priority."""
+        self.data_out[level] = link
+        best: Sender | None = None
+        for number, found in enumerate(self.data_out):
+            best = found or best
+            self._data_for[number] = best
 
     def control_connection(self) -> Connection:
         """Return the connection that stands for the neighbour."""
@@ -468,7 +473,7 @@ class Connection:
             settlement.on_sender_lost(sender.queue.popleft(), sent=False)
         for level, link in enumerate(self.data_out):
             if link is sender:
-                self.data_out[level] = None
+                self.set_data_sender(level, None)
         # Only now: with the last consumer of an address an edge router detaches the link its messages came in on.
         address = sender.address
         if address is not None:
