@@ -3,7 +3,8 @@
     python http_service.py NAME
 
 Answers of GET /bytes/N, /chunks/N, /slow/S and /status/N are what they say; everything else is answered with JSON:
-name, method, path, fields, length and digest of the body. `Upgrade: echo` becomes a tunnel that sends back what comes.
+name, method, path, fields, length and digest of the body. `Upgrade: echo` becomes a tunnel that sends back what comes,
+`websocket` one of messages.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from wsproto import ConnectionType, WSConnection
+from wsproto.events import AcceptConnection, CloseConnection, Message, Request
 
 
 def pattern(count: int) -> Iterator[bytes]:
@@ -52,6 +56,9 @@ class Handler(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         if self.headers.get("Upgrade") == "echo":
             self._tunnel()
+            return
+        if self.headers.get("Upgrade", "").lower() == "websocket":
+            self._websocket()
             return
         length, digest = self._body()
         kind, _, value = self.path.removeprefix("/").partition("/")
@@ -100,6 +107,28 @@ class Handler(BaseHTTPRequestHandler):
         while piece := self.connection.recv(65536):
             self.connection.sendall(piece)
         self.close_connection = True
+
+    def _websocket(self) -> None:
+        """Send back each message, and close when the client does."""
+        ws = WSConnection(ConnectionType.SERVER)
+        fields = [(name.lower().encode(), text.encode()) for name, text in self.headers.items()]
+        ws.initiate_upgrade_connection(fields, self.path)
+        self.close_connection = True
+        while True:
+            for event in ws.events():
+                if isinstance(event, Request):
+                    self.connection.sendall(ws.send(AcceptConnection()))
+                elif isinstance(event, Message):
+                    self.connection.sendall(
+                        ws.send(type(event)(data=event.data, message_finished=event.message_finished))
+                    )
+                elif isinstance(event, CloseConnection):
+                    self.connection.sendall(ws.send(event.response()))
+                    return
+            piece = self.connection.recv(65536)
+            if not piece:
+                return
+            ws.receive_data(piece)
 
 
 for method in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"):

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from wsproto import ConnectionType, WSConnection
+from wsproto.events import AcceptConnection, BytesMessage, CloseConnection, Request
 
 from tests.system.harness import Section
 from tests.system.http_service import pattern
@@ -242,6 +244,33 @@ def test_an_upgrade_becomes_a_tunnel(world: World, listener: str) -> None:
             sender.join()
         client.shutdown(socket.SHUT_WR)
         assert client.recv(1) == b""
+
+
+@pytest.mark.parametrize("listener", ["alone", "plain"])
+def test_websocket(world: World, listener: str) -> None:
+    """Messages of a real implementation at both ends."""
+    ws = WSConnection(ConnectionType.CLIENT)
+    received = b""
+    sizes = [1, 1000, 300_000, 0]
+    with socket.create_connection(("127.0.0.1", world.port(listener)), 20) as client:
+        client.sendall(ws.send(Request(host="a", target="/ws")))
+        while True:
+            for event in ws.events():
+                if isinstance(event, BytesMessage):
+                    received += event.data
+                    if not event.message_finished:
+                        continue
+                    assert received == bytes(sizes.pop(0))
+                    received = b""
+                if isinstance(event, AcceptConnection | BytesMessage):
+                    client.sendall(ws.send(BytesMessage(data=bytes(sizes[0])) if sizes else CloseConnection(code=1000)))
+                if isinstance(event, CloseConnection):
+                    assert event.code == 1000
+                    assert client.recv(1) == b""
+                    return
+            piece = client.recv(65536)
+            assert piece, (sizes, len(received))
+            ws.receive_data(piece)
 
 
 def test_503_without_a_service(world: World) -> None:

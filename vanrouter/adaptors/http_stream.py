@@ -361,12 +361,13 @@ class RequestStream(StreamTransport):
 class AnswerStream(StreamTransport):
     """A connector's end: one request and its answer (`is_single`), or whatever a plain TCP listener carries."""
 
-    __slots__ = ("_is_single", "_reply_to")
+    __slots__ = ("_has_begun", "_is_single", "_reply_to")
 
     def __init__(self, shared: Shared, reply_to: str, *, is_single: bool) -> None:
         super().__init__(shared)
         self._reply_to = reply_to
         self._is_single = is_single
+        self._has_begun = False
 
     def accept(self, producer: Producer) -> Sink:
         """Take the client stream; the codec must be there."""
@@ -377,15 +378,21 @@ class AnswerStream(StreamTransport):
 
     def _answer_if_silent(self) -> None:
         arrivals = self._arrivals
-        if arrivals is not None and self._out is None and self.codec is not None and not arrivals.has_begun:
+        if arrivals is not None and self.codec is not None and not arrivals.has_begun:
             self._begin()
 
     def _begin(self) -> None:
+        """Open the server stream, once: a listener uses its reply address again, and would take another for an answer
+        to another request.
+        """
+        if self._has_begun:
+            return
+        self._has_begun = True
         head = encode_stream_head(self._reply_to, None, None)
         self._out = self.shared.router.open_stream(self._reply_to, head, STREAM_FLAGS, self)
 
     def _write_early(self, data: bytes | memoryview) -> bool:
-        if self.codec is None:
+        if self.codec is None or self._has_begun:
             return True
         self._begin()
         return self.write(data)
@@ -399,7 +406,7 @@ class AnswerStream(StreamTransport):
         """The exchange is complete. Its listener sees that, too, and finishes the client stream, which is then settled
         without a word.
         """
-        if self._out is None and self.codec is not None:
+        if self.codec is not None:
             self._begin()
         self.codec = None
         out, self._out = self._out, None
@@ -414,5 +421,5 @@ class AnswerStream(StreamTransport):
 
     def abort(self, failure: Failure | None = None) -> None:
         """There is no answer, or not all of it."""
-        is_untouched = failure is Failure.NO_SERVICE and self._out is None
+        is_untouched = failure is Failure.NO_SERVICE and not self._has_begun
         self.release(RELEASED if is_untouched else MODIFIED, is_broken=True)

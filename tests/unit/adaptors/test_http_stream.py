@@ -234,6 +234,17 @@ def test_the_answer_begins_with_its_first_octet(loop: Loop) -> None:
     assert end.producer.outcomes == [ACCEPTED]
 
 
+def test_there_is_one_answer(loop: Loop) -> None:
+    """The reply address may serve another request by the time this stream closes."""
+    end = Answering(loop)
+    end.stream.write(b"answer")
+    end.stream.finish()
+    end.stream.write(b"late")
+    end.stream.close()
+    assert len(end.heads) == 1
+    assert end.sink.octets == b"answer"
+
+
 def test_a_silent_listener_is_answered_at_once(loop: Loop) -> None:
     end = Answering(loop)
     loop.call(lambda: None)
