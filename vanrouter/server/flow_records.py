@@ -7,7 +7,7 @@ each change while somebody listens.
 from __future__ import annotations
 
 from vanrouter.core.flows import COUNTERPART, ERROR, HEAD, LATENCY, CounterpartRecord, FlowRecord, RequestRecord
-from vanrouter.mgmt.vanflow import OF_COUNTERPART, Attribute, Attributes, RecordType, Value
+from vanrouter.mgmt.vanflow import MAX_TEXT, OF_COUNTERPART, Attribute, Attributes, RecordType, Value
 from vanrouter.mgmt.vanflow_source import Channel
 
 _TPORT, _APP = int(RecordType.BIFLOW_TPORT), int(RecordType.BIFLOW_APP)
@@ -84,7 +84,7 @@ class Transport(FlowRecord):
                 if isinstance(value, int):
                     self.process_latency_us = value
                 continue
-            text = str(value)
+            text = str(value)[:MAX_TEXT]
             if key == _CONNECTOR:
                 self.connector = text
             elif key == _PROXY_HOST:

@@ -149,6 +149,7 @@ def test_without_a_collector_only_failures_are_told_to_other_ends(bench: Bench) 
 
 def test_a_clock_that_is_set_back_makes_no_negative_latency(bench: Bench) -> None:
     bench.want()
+    bench.recorder.observe(True)
     record = bench.recorder.begin_counterpart("other:9", bench.connector, Owner(), [])
     request = bench.recorder.begin_request(bench.flow(), "HTTP/1.1", "GET")
     assert record is not None

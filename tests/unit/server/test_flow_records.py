@@ -46,7 +46,8 @@ def test_the_other_end_writes_its_part_and_no_more() -> None:
     record.merge({61: 99})
     assert record.is_complete
     assert record.describe(False)[61] == 99
-    record.merge({61: "text"})
+    record.merge({61: "text", 65: "x" * 1000})
+    assert record.connector_error == "x" * 300
     assert record.process_latency_us == 99
     failed = Transport("a:6", service(), Owner(), "h", "1")
     failed.merge({65: "refused"})
