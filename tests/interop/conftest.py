@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -46,6 +47,15 @@ def cpp(tmp_path_factory: pytest.TempPathFactory) -> list[str | Path]:
     command = [compiler, "-std=c++17", "-Wall", "-Wextra", "-Werror", "-o", program]
     subprocess.run([*command, HERE / "cpp_client.cpp", "-lqpid-proton-cpp"], check=True, timeout=COMPILE_S)
     return [program]
+
+
+@pytest.fixture(scope="session")
+def c_router_2() -> str:
+    """Return the C router of the line before (skupper-router 2.x), or skip."""
+    program = os.environ.get("SKROUTERD2")
+    if program is None:
+        pytest.skip("no C router of version 2: SKROUTERD2 names none")
+    return program
 
 
 @pytest.fixture(scope="session")

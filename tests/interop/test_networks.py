@@ -110,6 +110,31 @@ def test_chain(network: Network, c_router: str, echo_port: int, tmp_path: Path, 
     network.stop()
 
 
+@pytest.mark.parametrize("connects", ["vanrouter", "the old one"])
+def test_the_line_before(
+    network: Network, c_router: str, c_router_2: str, echo_port: int, tmp_path: Path, connects: str
+) -> None:
+    """A chain of vanrouter, skupper-router 2 and skupper-router 3."""
+    network.add("V")
+    network.add("O", c_router_2)
+    network.add("C", c_router)
+    if connects == "vanrouter":
+        network.link("V", "O")
+    else:
+        network.link("O", "V")
+    network.link("C", "O")
+    network.service("svc", "C", echo_port)
+    network.clients("svc", "V")
+    network.start()
+    echo(network["V"].port("to-svc"))
+    exchange(network, "V", "O", tmp_path)
+    exchange(network, "O", "V", tmp_path)
+    exchange(network, "V", "C", tmp_path)
+    exchange(network, "C", "V", tmp_path)
+    network.check_logs()
+    network.stop()
+
+
 def test_ring_of_five(network: Network, c_router: str, echo_port: int) -> None:
     names = ["V0", "C1", "V2", "C3", "V4"]
     for name in names:

@@ -72,7 +72,7 @@ class Router(Program):
         self.router_id = name
         self.directory = directory
         program = program or vanrouter_program()
-        self.is_c_router = program == c_router_program()
+        self.is_c_router = program in (c_router_program(), os.environ.get("SKROUTERD2"))
         self.sections: list[Section] = [
             ("router", {"mode": mode, "id": name, **(more or {})}),
             ("log", {"module": "DEFAULT", "enable": log_level, "outputFile": "stderr"}),
