@@ -243,8 +243,11 @@ class Forwarder(Sending, Refusing):
         """Send a complete message in the shared buffer, octets `start` to `size`, to where its address says."""
         settled = delivery_settled(pn)
         destination: Destination | None = address.sole
+        treatment = address.treatment
+        if destination is not None and treatment <= Treatment.MULTICAST and self.router.is_edge:
+            if receiver.address is None:  # it has copies in the interior as well: nobody has attached a link for them
+                destination = None
         if destination is None:
-            treatment = address.treatment
             if treatment <= Treatment.MULTICAST:
                 self.forward_multicast(receiver, pn, settled, bytes(VIEW[start:size]), annotations, address)
                 return

@@ -233,6 +233,25 @@ def test_multicast_reaches_each_consumer_once(world: World, anonymous: bool, con
     world.check()
 
 
+@pytest.mark.parametrize("size", [10, 600_000])
+def test_an_anonymous_multicast_goes_up_past_a_single_consumer(world: World, size: int) -> None:
+    """The one consumer at the sender's own edge is not all there are."""
+    interior = world.interior("I")
+    edges = [world.router(name, Mode.EDGE) for name in ("E", "F")]
+    for router in (interior, *edges):
+        router.table.rules.add(AddressRule(pattern="m/#", treatment=Treatment.MULTICAST))
+    for edge in edges:
+        world.link(edge, interior, role=Role.EDGE)
+    world.advance(2.0)
+    takers = [world.client(router).receiver("m/x", auto=ACCEPTED) for router in (*edges, edges[1], interior)]
+    tx = world.client(edges[0]).sender(None)
+    world.advance(2.0)
+    sent = tx.send(message(to="m/x", body="x" * size))
+    world.advance(2.0)
+    assert sent.state == ACCEPTED
+    assert [len(taker.contents) for taker in takers] == [1, 1, 1, 1]
+
+
 def test_an_edge_does_not_get_its_own_back(world: World, pair: tuple[Router, Router]) -> None:
     edge, interior = pair
     multicast(edge, interior)
