@@ -117,6 +117,8 @@ class Router:
         self._all_routers = Address("T", Treatment.MULTICAST, None)
         self.control = ControlHost(self, instance, control_settings)
         self._scrubbing: dict[Connection, Any] = {}
+        self.idle_streams_kept = SCRUB_KEPT
+        """Idle streaming links of a connection that are not detached."""
         self.trimmer = Trimmer(reactor)
         self.internal_targets: dict[str, Any] = {}
         self.internal_sources: dict[str, Any] = {}
@@ -399,7 +401,7 @@ class Router:
 
     def scrub_later(self, connection: Connection) -> None:
         """Look in a while whether a connection keeps more idle streaming links than it should."""
-        if connection.streams.idle <= SCRUB_KEPT:
+        if connection.streams.idle <= self.idle_streams_kept:
             return
         if connection not in self._scrubbing:
             self._scrubbing[connection] = self.reactor.call_later(SCRUB_INTERVAL_S, lambda: self._scrub(connection))
@@ -408,5 +410,5 @@ class Router:
         self._scrubbing.pop(connection, None)
         if connection.streams.can_retire:
             connection.streams.retire()
-        elif not connection.is_closed and connection.streams.scrub(SCRUB_KEPT, SCRUB_AT_ONCE):
+        elif not connection.is_closed and connection.streams.scrub(self.idle_streams_kept, SCRUB_AT_ONCE):
             self.scrub_later(connection)

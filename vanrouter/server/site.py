@@ -48,6 +48,10 @@ config_logger = logging.getLogger("vanrouter.connections")
 tcp_logger = logging.getLogger("vanrouter.adaptors.tcp")
 
 
+TEST_IDLE_STREAMS = 2
+"""Idle streaming links that a connection keeps when `--test-hooks` is given."""
+
+
 class Site:
     """Everything of one router."""
 
@@ -70,6 +74,8 @@ class Site:
         self.router_attributes = entity
         self.registry = Registry(SCHEMA, self.router.next_link_id)
         self._configuration = configuration
+        if options.has_test_hooks:
+            self.router.idle_streams_kept = TEST_IDLE_STREAMS
         self.amqp = AmqpConnections(self.router)
         self.host_names = HostNames(self.reactor, self._renew_vhosts)
         self.gate = PolicyGate({}, self.host_names)

@@ -6,6 +6,7 @@ import contextlib
 import json
 import socket
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,9 @@ from vanrouter.adaptors.amqp_connector import AmqpConnector
 from vanrouter.core.peer import Role
 from vanrouter.core.table import Treatment
 from vanrouter.errors import ConfigError, ManagementError
+from vanrouter.mgmt.config import load_text
 from vanrouter.mgmt.entities import Entity
-from vanrouter.server.site import type_title
+from vanrouter.server.site import Site, type_title
 
 Made = Callable[[str], Bench]
 
@@ -348,3 +350,11 @@ def test_a_log_sink(bench: Bench, tmp_path: Path) -> None:
 
 def test_titles() -> None:
     assert type_title("tcpListener") == "TcpListener"
+
+
+def test_test_hooks_shorten_the_pool_of_idle_streams(bench: Bench) -> None:
+    """As upstream's own tests expect of `--test-hooks`."""
+    options = replace(bench.site.options, has_test_hooks=True)
+    site = Site(load_text(ROUTER, "test.conf"), options)
+    assert site.router.idle_streams_kept == 2 < bench.site.router.idle_streams_kept
+    site.reactor.close()
