@@ -205,7 +205,7 @@ def encode_records(records: Iterable[Mapping[int, Value]]) -> bytes:
     this room may not know the engine, and flows come by the thousand.
 
     Args:
-        records: keys from 0 to 255; numbers not negative.
+        records: keys from 0 to 255; numbers not negative (such a one, of a clock that was set back, is written as 0).
     """
     maps = [_encode_map(record) for record in records]
     body = b"".join(maps)
@@ -224,7 +224,7 @@ def _encode_map(record: Mapping[int, Value]) -> bytes:
             size = len(octets)
             parts.append((bytes((0xA1, size)) if size < 256 else b"\xb1" + _INT(size)) + octets)
         elif value < 256:
-            parts.append(bytes((0x53, value)) if value else b"\x44")
+            parts.append(bytes((0x53, value)) if value > 0 else b"\x44")
         else:
             parts.append(b"\x80" + _LONG(min(value, _LARGEST)))
     body = b"".join(parts)

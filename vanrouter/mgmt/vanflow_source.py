@@ -243,6 +243,8 @@ class Rate:
     def at(self, now_s: float, total: int) -> int:
         """Note the counter; return its growth in each second of the last ten."""
         totals = self._totals
+        if totals and total < totals[-1][1]:
+            totals.clear()  # what counts has begun again
         if not totals or now_s - totals[-1][0] >= RATE_STEP_S:
             totals.append((now_s, total))
         while len(totals) > 1 and totals[1][0] <= now_s - RATE_SPAN_S:

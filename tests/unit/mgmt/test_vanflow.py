@@ -26,6 +26,10 @@ def test_values_have_the_types_of_the_specification() -> None:
     assert decoded(encode_records([])) == []
 
 
+def test_a_clock_that_was_set_back_makes_no_record_fail() -> None:
+    assert decoded(encode_records([{0: 16, 1: "a:1", 24: -5}])) == [{0: 16, 1: "a:1", 24: 0}]
+
+
 def test_a_site_is_type_0() -> None:
     assert decoded(encode_records([{0: 0, 1: "a:1"}])) == [{0: 0, 1: "a:1"}]
 

@@ -154,6 +154,13 @@ def test_the_bound_of_flows_has_a_hysteresis(monkeypatch: pytest.MonkeyPatch) ->
     assert source.not_kept == 4
 
 
+def test_a_counter_that_begins_again_has_no_negative_rate() -> None:
+    rate = Rate()
+    rate.at(100, 5000)
+    assert rate.at(102, 100) == 0
+    assert rate.at(104, 300) == 20
+
+
 def test_a_rate_is_of_ten_seconds() -> None:
     rate = Rate()
     assert rate.at(100, 0) == 0
