@@ -1,8 +1,9 @@
-"""A service with many connections that does not close any by itself, and stops reading when it is told.
+"""A service with many connections that closes none by itself unless told to, and stops reading when it is told.
 
-    python quiet_server.py echo|sink
+    python quiet_server.py echo|sink|service
 
-Prints its port. Lines of its input: `stop` (read nothing more), `go` (read again), `count` (prints how many are open).
+`echo` sends back what comes, `sink` does not, `service` is an echo that closes when its client has finished. Prints its
+port. Lines of its input: `stop` (read nothing more), `go` (read again), `count` (prints how many are open).
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ class Server:
     """One port; each connection stays open until its other end has gone altogether."""
 
     def __init__(self, kind: str) -> None:
-        self.is_echo = kind == "echo"
+        self.is_echo = kind != "sink"
+        self.is_closing = kind == "service"
         self.poller = select.epoll()
         self.sockets: dict[int, socket.socket] = {}
         self.finished: set[int] = set()
@@ -77,6 +79,8 @@ class Server:
             count = sock.recv_into(BUFFER)
             if count and self.is_echo:
                 sock.send(memoryview(BUFFER)[:count])
+            elif not count and self.is_closing:
+                raise ConnectionResetError
             elif not count:
                 self.finished.add(fd)
                 self.poller.modify(fd, 0)  # errors are told all the same

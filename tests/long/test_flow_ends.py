@@ -145,7 +145,7 @@ def settled(sites: Sites) -> list[int]:
 
 @pytest.mark.timeout(400)
 def test_fifty_thousand_short_connections(start_sites: StartSites) -> None:
-    with QuietServer("echo") as service:
+    with QuietServer("service") as service:
         sites = start_sites(a_sections=[tcp_listener("svc")], b_sections=[tcp_connector("svc", service.port)])
         port = sites.a.port("svc")
         short_connections(port, 1000)
@@ -206,7 +206,7 @@ def test_a_thousand_to_a_dead_target(start_sites: StartSites) -> None:
 
 @pytest.mark.timeout(200)
 def test_one_of_two_targets_is_killed_under_load(start_sites: StartSites) -> None:
-    with echo_server() as living, QuietServer("echo") as dying:
+    with echo_server() as living, QuietServer("service") as dying:
         sites = start_sites(
             a_sections=[tcp_listener("svc")],
             b_sections=[tcp_connector("one", living, "svc"), tcp_connector("two", dying.port, "svc")],

@@ -105,7 +105,8 @@ def test_mariadb(network: Network, tmp_path: Path) -> None:
         port = through(network, server)
         run(
             "mariadb-slap", "--no-defaults", "--protocol=tcp", "-h", "127.0.0.1", f"--port={port}", "-u", "root",
-            "--no-drop", "--auto-generate-sql", "--auto-generate-sql-load-type=mixed", "--concurrency=8", "--number-of-queries=2000",
+            "--no-drop", "--auto-generate-sql", "--auto-generate-sql-load-type=mixed", "--concurrency=8",
+            "--number-of-queries=2000",
             timeout_s=300,
         )  # fmt: skip
 

@@ -185,14 +185,20 @@ class ManagementClient:
         """
         offset = 0
         before: object = None
+        # What tells one row from another is asked for, too: two pages may begin with the same values otherwise.
+        is_added = bool(columns) and "identity" not in columns
+        wanted = [*columns, "identity"] if is_added else list(columns)
         while True:
-            body = {"attributeNames": list(columns)}
+            body = {"attributeNames": wanted}
             reply = self.call("QUERY", body, entityType=_full(entity_type), offset=offset, count=PAGE_ROWS)
             names, rows = reply["attributeNames"], reply["results"]
             if not rows or rows[0] == before:  # a router that ignores the offset sends the first page again
                 return
             for row in rows:
-                yield dict(zip(names, row, strict=False))
+                found = dict(zip(names, row, strict=False))
+                if is_added:
+                    found.pop("identity", None)
+                yield found
             if len(rows) != PAGE_ROWS:
                 return
             before = rows[0]
