@@ -197,6 +197,12 @@ class FlowSource:
             self._send_events()
 
     def _send_due(self) -> None:
+        before = len(self.recorder.source.live)
+        self._send_some()
+        # What was held for its other end goes seconds after its flow, when the memory of that was given back.
+        self._router.trimmer.note_ends(max(0, before - len(self.recorder.source.live)))
+
+    def _send_some(self) -> None:
         self._is_sending = False
         source = self.recorder.source
         for channel, records in source.take(PIECE_RECORDS):
