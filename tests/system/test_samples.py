@@ -47,7 +47,6 @@ def test_links_of_pairs_meet() -> None:
         ("mutual-tls-a", "mutual-tls-b"),
         ("tcp-service-a", "tcp-service-b"),
         ("http-services-a", "http-services-b"),
-        ("http-service-a", "http-service-b"),
         ("chain-a", "chain-b"),
         ("chain-b", "chain-c"),
     ):

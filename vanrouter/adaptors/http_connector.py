@@ -109,7 +109,7 @@ class HttpConnector:
             producer.outcome(REJECTED, True)
             return NOWHERE
         is_single = head.http is not None
-        stream = AnswerStream(self.shared, head.reply_to, is_single=is_single)
+        stream = AnswerStream(self.shared, head.reply_to, head.correlation_id, is_single=is_single)
         stream.codec = codec_type(stream, self, self.config.limits, is_single=is_single)
         return stream.accept(producer)
 

@@ -265,12 +265,13 @@ class RequestStream(StreamTransport):
         replies: reply addresses that can be used again.
     """
 
-    __slots__ = ("_early", "_has_finished", "_may_refuse", "_replies", "_reply", "has_answer")
+    __slots__ = ("_early", "_has_finished", "_identity", "_may_refuse", "_replies", "_reply", "has_answer")
 
     def __init__(self, shared: Shared, replies: ReplyAddresses) -> None:
         super().__init__(shared)
         self._replies = replies
         self._reply = replies.take(self)
+        self._identity = ""
         self._early: bytearray | None = None
         self._has_finished = False
         self._may_refuse = True
@@ -285,6 +286,7 @@ class RequestStream(StreamTransport):
             protocol: version of HTTP that is spoken in it, "1" or "2".
             identity: of the request's flow record, the correlation-id.
         """
+        self._identity = identity
         head = self._reply.encode_head(to, protocol, identity)
         out = self.shared.router.open_stream(to, head, STREAM_FLAGS, self)
         if self.codec is None:  # a service of this router has refused already
@@ -310,7 +312,8 @@ class RequestStream(StreamTransport):
 
     def on_stream(self, head: StreamHead, producer: Producer) -> Sink:
         """The server stream has come."""
-        if self._arrivals is not None or self.has_answer or self.codec is None:
+        is_other = head.correlation_id is not None and head.correlation_id != self._identity
+        if self._arrivals is not None or self.has_answer or self.codec is None or is_other:
             producer.outcome(RELEASED, True)
             return NOWHERE
         if head.content_type != STREAM_CONTENT_TYPE or (head.version or 0) > STREAM_VERSION:
@@ -359,13 +362,22 @@ class RequestStream(StreamTransport):
 
 
 class AnswerStream(StreamTransport):
-    """A connector's end: one request and its answer (`is_single`), or whatever a plain TCP listener carries."""
+    """A connector's end: one request and its answer (`is_single`), or whatever a plain TCP listener carries.
 
-    __slots__ = ("_has_begun", "_is_single", "_reply_to")
+    Args:
+        shared: what the streams of the router share.
+        reply_to: where the server stream goes.
+        identity: correlation-id of the client stream; goes back with the answer to a request, so that its listener can
+            tell it from any other that comes to the same address.
+        is_single: one exchange.
+    """
 
-    def __init__(self, shared: Shared, reply_to: str, *, is_single: bool) -> None:
+    __slots__ = ("_has_begun", "_identity", "_is_single", "_reply_to")
+
+    def __init__(self, shared: Shared, reply_to: str, identity: str | None, *, is_single: bool) -> None:
         super().__init__(shared)
         self._reply_to = reply_to
+        self._identity = identity
         self._is_single = is_single
         self._has_begun = False
 
@@ -388,7 +400,7 @@ class AnswerStream(StreamTransport):
         if self._has_begun:
             return
         self._has_begun = True
-        head = encode_stream_head(self._reply_to, None, None)
+        head = encode_stream_head(self._reply_to, None, self._identity if self._is_single else None)
         self._out = self.shared.router.open_stream(self._reply_to, head, STREAM_FLAGS, self)
 
     def _write_early(self, data: bytes | memoryview) -> bool:

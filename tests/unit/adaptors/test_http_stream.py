@@ -147,6 +147,16 @@ def test_streams_that_are_no_answer(loop: Loop) -> None:
     assert second.outcomes == [RELEASED]
 
 
+def test_the_answer_to_another_request_is_not_taken(loop: Loop) -> None:
+    end = Requesting(loop)
+    other = StreamHead(to="r", content_type=STREAM_CONTENT_TYPE, version=1, correlation_id="abcde:0")
+    assert end.stream.on_stream(other, end.producer) is NOWHERE
+    assert end.producer.outcomes == [RELEASED]
+    assert not end.codec.calls
+    own = StreamHead(to="r", content_type=STREAM_CONTENT_TYPE, version=1, correlation_id="abcde:1")
+    assert end.stream.on_stream(own, FakeProducer()) is not NOWHERE
+
+
 def test_the_client_goes(loop: Loop) -> None:
     end = Requesting(loop)
     end.stream.write(b"ask")
@@ -205,14 +215,14 @@ def test_a_producer_that_ignores_the_window(loop: Loop) -> None:
 class Answering(End):
     def __init__(self, loop: Loop) -> None:
         super().__init__(loop)
-        self.stream = AnswerStream(self.shared, "reply", is_single=True)
+        self.stream = AnswerStream(self.shared, "reply", "abcde:1", is_single=True)
         self.stream.codec = self.codec
         self.arrivals = loop.call(lambda: self.stream.accept(self.producer))
 
 
 def test_the_answer_begins_with_its_first_octet(loop: Loop) -> None:
     end = End(loop)
-    stream = AnswerStream(end.shared, "reply", is_single=True)
+    stream = AnswerStream(end.shared, "reply", "abcde:1", is_single=True)
     stream.codec = end.codec
 
     def offered() -> Sink:
@@ -225,6 +235,7 @@ def test_the_answer_begins_with_its_first_octet(loop: Loop) -> None:
     assert not end.heads
     stream.write(b"answer")
     assert len(end.heads) == 1
+    assert b"abcde:1" in end.heads[0]
     assert end.sink.octets == b"answer"
     stream.close()
     assert end.sink.calls == ["finish"]
@@ -256,7 +267,7 @@ def test_a_silent_listener_is_answered_at_once(loop: Loop) -> None:
 )
 def test_what_a_failure_is_told_as(loop: Loop, failure: Failure | None, state: int) -> None:
     end = End(loop)
-    stream = AnswerStream(end.shared, "reply", is_single=True)
+    stream = AnswerStream(end.shared, "reply", "abcde:1", is_single=True)
     stream.codec = end.codec
     arrivals = stream.accept(end.producer)
     arrivals.push(b"ask")
