@@ -7,7 +7,7 @@ Floors; imports run downward only, and a unit test holds the table:
 
     cli       the programs; arguments, exit codes, the only `print`
     server    composition root: builds everything, reload, drain, shutdown
-    adaptors  one protocol each, never each other: AMQP clients, TCP services
+    adaptors  one protocol each, never each other: AMQP clients, TCP and HTTP services
     core      address table, links, deliveries, streams, choice of destination
     engine    the only package of the daemon that touches Qpid Proton
     net       event loop, timers, listeners, connectors

@@ -127,3 +127,18 @@ def test_deleted_when_idle(loop: Loop) -> None:
     loop.call(lambda: connector.delete(False))
     assert client.send(GET % 2).answer()[0] == 503
     loop.wait_for(lambda: not connector.pool.connections)
+
+
+def test_a_server_under_tls_that_does_not_agree_to_http2(loop: Loop, tmp_path_factory: pytest.TempPathFactory) -> None:
+    good = Pki(tmp_path_factory.mktemp("pki")).issue("good")
+    site = HttpSite(loop)
+    server = listening()
+    port = server.getsockname()[1]
+    connector = site.connect_to(port, tls=files(good), verify_hostname=False, protocol="HTTP2")
+    listener = site.listen(protocol="HTTP2", retry="none")
+    client = Client(listener.bound_port or 0).send(GET % 1)
+    with server_context(good, alpn=["http/1.1"]).wrap_socket(accepted(server), server_side=True) as secured:
+        assert secured.selected_alpn_protocol() is None
+        assert client.answer()[0] == 503
+    assert connector.handshake_failures == 1
+    assert not connector.pool.connections
