@@ -214,7 +214,8 @@ class ControlHost:
             elif type(command) is SetRadius:
                 self._router.radius = command.hops
             elif type(command) is RouteChanged:
-                self.last_topology_change = self._router.wall_clock()
+                if command.is_new_topology:
+                    self.last_topology_change = self._router.wall_clock()
                 logger.info("%s", command.reason)
         self._arm()
 

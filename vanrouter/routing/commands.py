@@ -102,6 +102,8 @@ class RouteChanged:
     """Routes changed; the reason is for the log."""
 
     reason: str
+    is_new_topology: bool = True
+    """Routers, links or costs changed, and not only the connections that carry them."""
 
 
 Command: TypeAlias = SendControl | SetNode | RemoveNode | SetRadius | BindAddress | UnbindAddress | RouteChanged

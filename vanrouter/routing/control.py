@@ -469,9 +469,12 @@ class ControlPlane:
         self._greet += [node for node in gained if node is not None]
         self._adjacent, self._adjacent_routes = adjacent, routes
         peers = {router_id: link.cost for router_id, link in sorted(adjacent.items())}
-        if peers != self._peers:
-            self._peers = peers
-            self._is_own_changed = True
+        if peers == self._peers:  # other connections to the same neighbours: ways change, the topology does not
+            self._causes.note(cause)
+            self._install(now, is_new_topology=False)
+            return
+        self._peers = peers
+        self._is_own_changed = True
         self._change_topology(cause)
         self._is_urgent = True
 
@@ -508,7 +511,7 @@ class ControlPlane:
         if self._peers:
             self._deadlines.set_at_most(("ra", ""), self._pacing.flux_ra_at(now, len(self._nodes)))
 
-    def _install(self, now: float) -> None:
+    def _install(self, now: float, *, is_new_topology: bool = True) -> None:
         """Hand out the routes that differ from those installed and ask the routers that became reachable."""
         set_count = lost_count = 0
         arrived: list[Node] = []
@@ -537,7 +540,7 @@ class ControlPlane:
         causes = self._causes.take()
         if set_count or lost_count:
             reason = f"{causes}: {set_count} routes set, {lost_count} routers lost, radius {self._radius}"
-            self._outbox.put(RouteChanged(reason=reason))
+            self._outbox.put(RouteChanged(reason=reason, is_new_topology=is_new_topology))
         self._welcome(arrived, now)
 
     def _welcome(self, arrived: list[Node], now: float) -> None:

@@ -183,6 +183,7 @@ def test_connection_upgrade_changes_no_topology(is_told_before: bool) -> None:
     replaced = plane.on_link_replaced(1, 2, 1.0)
     assert changes(replaced) == [SetNode(router_id="B", next_hop="B", connection_id=2, cost=1, is_neighbour=True)]
     assert opcodes(replaced) == ["HELLO"]
+    assert [command.is_new_topology for command in replaced if isinstance(command, RouteChanged)] == [False]
     assert plane.ls_seq == 1
     assert plane.on_link_lost(1, 1.5) == []
     plane.on_timer(3.5)
