@@ -241,7 +241,14 @@ def sites(request: pytest.FixtureRequest, start_module_sites: StartSites, server
 def check(
     sites: Sites, server: socket.socket, scripts: tuple[list[Action], list[Action]], how: tuple[End, End]
 ) -> None:
-    client_socket = connect(sites.a.port("service"))
+    check_flow(sites.a.port("service"), server, scripts, how)
+
+
+def check_flow(
+    port: int, server: socket.socket, scripts: tuple[list[Action], list[Action]], how: tuple[End, End]
+) -> None:
+    """Run one flow through whatever is behind `port`, and compare what each end sent and got."""
+    client_socket = connect(port)
     server_socket, _ = server.accept()
     client = Side(name="client", socket=client_socket, script=scripts[0], end=how[0], offset=0)
     served = Side(name="server", socket=server_socket, script=scripts[1], end=how[1], offset=len(POOL) // 3)
