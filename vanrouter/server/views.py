@@ -22,6 +22,7 @@ from vanrouter.adaptors.tcp_listener import ListenerAddress, ListenerService
 from vanrouter.core.auto_links import AutoLink
 from vanrouter.core.connection import Connection
 from vanrouter.core.links import LinkKind, Receiver, Sender
+from vanrouter.core.peer import Role
 from vanrouter.core.router import CONTAINER_ROLES
 from vanrouter.core.services import MessageService
 from vanrouter.core.stuck import stuck_deliveries, zero_credit_s
@@ -310,7 +311,7 @@ def link_row(link: Receiver | Sender, now: float, stuck: int, rate: int) -> dict
     """Return the row of a link. `rate`: settlements a second."""
     is_out = isinstance(link, Sender)
     kind = link.kind.value.strip()
-    if link.kind is LinkKind.STREAM:
+    if link.kind is LinkKind.STREAM and link.connection.role is not Role.INTER_ROUTER:
         kind = "endpoint"  # as the C router shows them, and tools count them
     return {
         "identity": str(link.id),

@@ -7,13 +7,14 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.unit.core.engines import ACCEPTED, message
+from tests.unit.core.engines import ACCEPTED, message, world
 from tests.unit.server.sites import LISTENER, Bench
 from vanrouter.core.links import Receiver
+from vanrouter.core.peer import Role
 from vanrouter.mgmt.attributes import Kind
 from vanrouter.mgmt.entity_types import SCHEMA
 from vanrouter.server import views
-from vanrouter.server.views import memory, owning_address
+from vanrouter.server.views import link_row, memory, owning_address
 
 EVERYTHING = """
 router {
@@ -253,3 +254,16 @@ def test_the_state_of_a_connector(bench: Bench) -> None:
     bench.settle()
     (row,) = bench.manager.query("connector")
     assert (row["connectionStatus"], row["failoverUrls"]) == ("SUCCESS", f"amqp://127.0.0.1:{bench.port()}")
+
+
+def test_streaming_links_are_shown_as_tools_count_them() -> None:
+    """Those of a control connection among the links between routers, others as endpoints."""
+    with world() as here:
+        near, _ = here.chain("A", "B")
+        (control,) = near.amqp_connections.values()
+        link = control.streams.acquire(owns_window=False)
+        here.settle()
+        assert link_row(link, 0.0, 0, 0)["linkType"] == "inter-router"
+        control.role = Role.INTER_ROUTER_DATA
+        assert link_row(link, 0.0, 0, 0)["linkType"] == "endpoint"
+        control.role = Role.INTER_ROUTER
