@@ -27,7 +27,7 @@ from vanrouter.core.router import CONTAINER_ROLES
 from vanrouter.core.services import MessageService
 from vanrouter.core.stuck import stuck_deliveries, zero_credit_s
 from vanrouter.core.table import Address
-from vanrouter.engine import trace
+from vanrouter.engine import proton, trace
 from vanrouter.engine.proton import link_credit
 from vanrouter.mgmt.entities import Entity
 from vanrouter.server.pools import pools
@@ -349,7 +349,13 @@ def owning_address(link: Receiver | Sender) -> str | None:
     """Return the key of the address that a link is bound to."""
     if link.kind is LinkKind.CONTROL and isinstance(link, Sender):
         return "Lqdhello"
-    return None if link.address is None else link.address.key
+    if link.address is not None:
+        return link.address.key
+    if isinstance(link, Sender) and link.connection.role is Role.EDGE:
+        # What an edge asks of the protocol itself, such as the tracking of addresses: no address of the table.
+        text = proton.text(proton.terminus_get_address(proton.link_remote_source(link.pn)))
+        return f"M{text}" if text is not None and text in link.connection.router.internal_sources else None
+    return None
 
 
 WORDS = ("flood", "multicast", "closest", "balanced", "unavailable", "balanced")
