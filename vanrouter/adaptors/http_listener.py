@@ -38,6 +38,9 @@ CHECK_S = 15.0
 IDLE_CHECKS = 5
 """So many looks at an idle connection without an octet, and it is closed: after 75 s at most."""
 
+DEFAULT_AUTHORITY = b"localhost"
+"""Host of a request that names none; `hostOverride` of a connector has the last word."""
+
 
 class Sniffer:
     """Reads the first octets of a connection in clear text, to learn which HTTP its client speaks."""
@@ -128,6 +131,8 @@ class ClientConnection(SocketTransport):
             return NOBODY
         if service.config.forwarded_headers:
             add_forwarded(head, self.host)
+        if head.authority is None:  # HTTP/1.0; it goes on as HTTP/1.1, and servers refuse that without a host
+            head.authority = DEFAULT_AUTHORITY
         request = RoutedRequest(service, head, requester, self._counts)
         if self.record is not None:
             request.record_under(self.record)

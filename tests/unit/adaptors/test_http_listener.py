@@ -225,3 +225,17 @@ def test_a_request_without_answer_has_its_record(loop: Loop) -> None:
     assert client.answer()[0] == 502
     assert [record.result for record in recorder.requests] == ["502"]
     assert recorder.ended == recorder.requests
+
+
+def test_a_request_of_http_1_0_without_a_host_gets_one(loop: Loop) -> None:
+    heads: list[bytes] = []
+
+    def answer(head: bytes) -> bytes:
+        heads.append(head)
+        return b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+
+    site = HttpSite(loop)
+    site.connect_to(Server(answer).port)
+    client = Client(site.listen().bound_port or 0)
+    assert client.send(b"GET / HTTP/1.0\r\n\r\n").answer()[0] == 200
+    assert b"Host: localhost\r\n" in heads[0]
