@@ -107,8 +107,12 @@ class TlsFlow(Flow):
 
     def read(self) -> None:
         super().read()
-        if self.sock is not None and self.tls.has_ended and not self.read_done:
+        if self.sock is None or self.read_done:
+            return
+        if self.tls.has_ended:
             self.end_of_input()
+        elif self.tls.has_rest and self.mask & IN:
+            self.shared.reactor.call_soon(self.read_rest)
 
     def resume(self) -> None:
         super().resume()

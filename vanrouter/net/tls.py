@@ -99,7 +99,7 @@ def _context(protocol: int, files: TlsFiles) -> ssl.SSLContext:
 class Tls:
     """One TLS session between a socket and its flow. `recv_into` and `send` behave as a non-blocking socket's."""
 
-    __slots__ = ("_incoming", "_is_eof", "_outgoing", "_sock", "_unsent", "has_ended", "session")
+    __slots__ = ("_incoming", "_is_eof", "_outgoing", "_sock", "_unsent", "has_ended", "has_rest", "session")
 
     def __init__(self, sock: socket.socket, context: ssl.SSLContext, server_name: str | None) -> None:
         self._sock = sock
@@ -109,6 +109,8 @@ class Tls:
         self._is_eof = False
         self.has_ended = False
         """The other end's last octets have been read."""
+        self.has_rest = False
+        """The last `recv_into` filled its buffer: more may have been taken from the socket, and no event will tell."""
         self.session = context.wrap_bio(
             self._incoming, self._outgoing, server_side=server_name is None, server_hostname=server_name
         )
@@ -199,10 +201,12 @@ class Tls:
                 total += int(count)
         except ssl.SSLWantReadError:
             if not total:
+                self.has_rest = False
                 self.flush()
                 raise BlockingIOError from None
         except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
             self.has_ended = True  # with or without the notice, which many clients leave out
+        self.has_rest = total >= room
         if self._outgoing.pending:
             self.flush()
         return total

@@ -38,9 +38,7 @@ def test_profiles_are_checked(good: Credentials, tmp_path: Path) -> None:
             make()
 
 
-@pytest.mark.parametrize(("offered", "chosen"), [("h2", "h2"), ("http/1.1", "http/1.1"), (None, None)])
-def test_octets_and_protocol_between_two_sessions(good: Credentials, offered: str | None, chosen: str | None) -> None:
-    left, right = socket.socketpair()
+def pair(good: Credentials, left: socket.socket, right: socket.socket, offered: str | None) -> tuple[Tls, Tls]:
     for sock in (left, right):
         sock.setblocking(False)
     server = Tls(left, listener_context(files(good), False, ["h2", "http/1.1"]), None)
@@ -48,6 +46,33 @@ def test_octets_and_protocol_between_two_sessions(good: Credentials, offered: st
     is_done = [False, False]
     while not all(is_done):
         is_done = [done or end.do_handshake() for done, end in zip(is_done, (client, server), strict=True)]
+    return server, client
+
+
+def test_a_full_buffer_says_that_there_may_be_more(good: Credentials) -> None:
+    """The session holds what no event of the socket will tell of."""
+    left, right = socket.socketpair()
+    server, client = pair(good, left, right, None)
+    client.send(b"x" * 2500)
+    buffer = bytearray(1000)
+    counts = [server.recv_into(buffer)]
+    while server.has_rest:
+        counts.append(server.recv_into(buffer))
+    assert counts == [1000, 1000, 500]
+    client.send(b"x" * 1000)
+    assert server.recv_into(buffer) == 1000
+    assert server.has_rest
+    with pytest.raises(BlockingIOError):
+        server.recv_into(buffer)
+    assert not server.has_rest
+    left.close()
+    right.close()
+
+
+@pytest.mark.parametrize(("offered", "chosen"), [("h2", "h2"), ("http/1.1", "http/1.1"), (None, None)])
+def test_octets_and_protocol_between_two_sessions(good: Credentials, offered: str | None, chosen: str | None) -> None:
+    left, right = socket.socketpair()
+    server, client = pair(good, left, right, offered)
     assert server.session.selected_alpn_protocol() == chosen
     assert client.send(b"hello") == 5
     buffer = bytearray(10)
