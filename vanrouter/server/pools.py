@@ -69,5 +69,5 @@ def pools(site: Site) -> list[Pool]:
 
 
 def size_of(kind: type[object]) -> int:
-    """Return the bytes of one record."""
-    return int(kind.__basicsize__)
+    """Return the bytes of one record; 0 where the interpreter does not tell (PyPy)."""
+    return int(getattr(kind, "__basicsize__", 0))

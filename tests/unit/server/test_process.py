@@ -54,13 +54,14 @@ class Run:
 @pytest.fixture
 def router(monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
     handlers = {number: signal.getsignal(number) for number in TOUCHED}
-    thresholds = gc.get_threshold()
+    is_cpython = sys.implementation.name == "cpython"
+    thresholds = gc.get_threshold() if is_cpython else ()
     found = Run(monkeypatch)
     yield found
     signal.set_wakeup_fd(-1)
     for number, handler in handlers.items():
         signal.signal(number, handler)
-    if sys.implementation.name == "cpython":
+    if is_cpython:
         gc.unfreeze()
         gc.set_threshold(*thresholds)
     found.close()
