@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from vanrouter.core.buffer import VIEW
-from vanrouter.core.endpoints import Inlet, LocalProducer, NoSink, Outlet
+from vanrouter.core.endpoints import Inlet, LocalProducer, LocalSink, NoSink, Outlet
 from vanrouter.core.fanout import MAX_COPY_BYTES, STRENGTH, CompleteFanout, multicast_targets
 from vanrouter.core.incoming import Incoming
 from vanrouter.core.links import Delivery, LinkKind, Receiver, Sender
@@ -519,35 +519,12 @@ class MulticastMessage:
             self._awaited.forget()
 
 
-class LocalMessage:
+class LocalMessage(LocalSink):
     """A message between two services of this process."""
 
-    __slots__ = ("_service", "_sink")
-
-    takes_early = True
+    __slots__ = ()
 
     def __init__(self, service: LocalService, annotations: Annotations, producer: Producer) -> None:
-        self._service: LocalService | None = service
+        self._service = service
         service.open_count += 1
         self._sink = service.on_delivery(annotations, LocalProducer(self, producer))
-
-    def push(self, data: memoryview | bytes) -> bool:
-        """Hand octets on."""
-        return self._sink.push(data)
-
-    def finish(self, settled: bool = False) -> None:
-        """The producer has finished."""
-        self._sink.finish(settled)
-        if settled:
-            self.leave()
-
-    def abort(self) -> None:
-        """The producer is gone."""
-        self._sink.abort()
-        self.leave()
-
-    def leave(self) -> None:
-        """The message is over."""
-        if self._service is not None:
-            self._service.open_count -= 1
-            self._service = None
