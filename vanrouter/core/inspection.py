@@ -160,7 +160,9 @@ class Inspection:
             found = parse_annotations(content, 0, len(content))
             if found is NEED_MORE:
                 return False
-            start, override = found.length, found.to_override
+            start = found.length
+            if receiver.carries_annotations:  # those of other clients are not obeyed
+                override = found.to_override
         try:
             head = parse_head(content, start, len(content), is_complete)
         except PeerError:

@@ -8,6 +8,7 @@ from tests.unit.core.engines import REJECTED, World, message
 from vanrouter.core.connection import Connection
 from vanrouter.core.inspection import OVERSIZE_CLOSE, SizeLimit, policy_look
 from vanrouter.core.links import Receiver
+from vanrouter.engine.annotations import encode
 
 
 class Policy:
@@ -119,3 +120,14 @@ def test_messages_up_to_the_limit(world: World) -> None:
 def test_octets_are_counted() -> None:
     limit = SizeLimit(10)
     assert [limit.is_over(count) for count in (4, 6, 1)] == [False, False, True]
+
+
+def test_annotations_that_are_not_obeyed_hide_nothing(world: World) -> None:
+    router = world.router()
+    drain = world.client(router).receiver("secret", auto=0x24)
+    client = world.client(router)
+    govern(client.there, Policy())
+    for size in (10, 200_000):
+        sent = client.sender(None).send(encode(0, "a", None, (), None) + message(to="secret", body="x" * size))
+        world.settle()
+        assert (sent.state, drain.got) == (REJECTED, [])
