@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+from vanrouter.core.guarding import leads_elsewhere
 from vanrouter.core.inspection import denied_link
 from vanrouter.core.links import PRIORITIES, LinkKind, Receiver, Sender
 from vanrouter.core.peer import Role, read_symbols
@@ -69,6 +70,7 @@ class Attacher:
         name = f"qdlink.{random_suffix()}"
         pn = proton.receiver_new(session, name.encode())
         receiver = self._connection.add_receiver(pn, name, kind)
+        receiver.is_guarded = address is None and not self._connection.role.is_trusted
         source = proton.link_source(pn)
         proton.terminus_set_type(source, proton.TERMINUS_SOURCE)
         proton.terminus_set_type(proton.link_target(pn), proton.TERMINUS_TARGET)
@@ -224,6 +226,7 @@ class Attacher:
                 connection.data_in_count += 1
             else:
                 receiver.replenishes_at_once = False
+            receiver.is_guarded = not connection.role.is_trusted
             self._take_flags(receiver, capabilities)
             self._accept(pn)
             connection.give_initial_credit(receiver)
@@ -261,6 +264,8 @@ class Attacher:
             return
         receiver = connection.add_receiver(pn, name, LinkKind.ENDPOINT)
         receiver.target_text = text
+        receiver.is_guarded = not connection.role.is_trusted and leads_elsewhere(key, text)
+        receiver.is_special |= receiver.is_guarded
         self._take_flags(receiver, capabilities)
         address = router.table.ensure(key)
         router.refresh_priority(address)

@@ -376,7 +376,7 @@ class Connection:
         if self.policy is not None and self.policy.max_message_bytes:
             receiver.limit = SizeLimit(self.policy.max_message_bytes)
             proton.link_set_max_message_size(pn, self.policy.max_message_bytes)
-        receiver.carries_annotations = self.is_router or not self.strips_in
+        receiver.is_special = receiver.carries_annotations = self.is_router or not self.strips_in
         receiver.replenishes_at_once = kind in (LinkKind.CONTROL, LinkKind.DATA) or (
             self.is_edge and kind is LinkKind.ENDPOINT
         )

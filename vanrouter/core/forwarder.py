@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from vanrouter.core.buffer import BUFFER, BUFFER_BYTES, POINTER, VIEW, new_delivery
 from vanrouter.core.deliveries import CollectedMulticast, give_copy
 from vanrouter.core.fanout import CompleteFanout, StreamFanout, multicast_targets
+from vanrouter.core.guarding import Guarding, leads_elsewhere
 from vanrouter.core.inspection import refuse_oversize
 from vanrouter.core.links import Delivery, LinkKind, Origin, Receiver, Sender
 from vanrouter.core.pending import Pending
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
     from vanrouter.core.router import Router
 
 
-class Forwarder(Sending, Refusing):
+class Forwarder(Sending, Refusing, Guarding):
     """Takes deliveries from links and from inside the router, and sends each where it belongs."""
 
     def __init__(self, router: Router) -> None:
@@ -104,8 +105,7 @@ class Forwarder(Sending, Refusing):
 
     def begin_whole(self, receiver: Receiver, pn: Any, size: int) -> None:
         """Take a complete delivery, the first `size` octets of the shared buffer; its link has moved on."""
-        if receiver.carries_annotations:
-            self._begin_annotated(receiver, pn, size)
+        if receiver.is_special and self.begin_special(receiver, pn, size):
             return
         start = 0
         if size > 10 and BUFFER[1] == 0x80:
@@ -227,6 +227,8 @@ class Forwarder(Sending, Refusing):
         address = self.router.address_for(to)
         if address is None:
             self.unroutable(receiver, pn, settled, None, unavailable=self.router.is_unavailable(None, to))
+            return
+        if receiver.is_guarded and leads_elsewhere(address.key, to) and self.holds_back(receiver, pn, start, size):
             return
         if receiver.kind is LinkKind.CONTROL or self.router.is_control_key(address.key):
             self.router.control.on_delivery(receiver, pn, bytes(VIEW[:size]), annotations, address)

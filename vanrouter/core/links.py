@@ -84,6 +84,8 @@ class Receiver:
         "granted",
         "id",
         "is_bounded",
+        "is_guarded",
+        "is_special",
         "kind",
         "limit",
         "modified",
@@ -119,6 +121,10 @@ class Receiver:
         self.annotations = NO_ANNOTATIONS
         """What each message carries that begins here: flags by capabilities of the terminus (section 2.5)."""
         self.carries_annotations = False
+        self.is_guarded = False
+        """A client's: what goes to the management of other routers is judged first (`guarding`)."""
+        self.is_special = False
+        """It carries annotations, or all of it goes there: not for the shortest way through the forwarder."""
         self.replenishes_at_once = False
         """Credit comes back when a message was routed, not when it is settled."""
         self.is_bounded = False

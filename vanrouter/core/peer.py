@@ -38,6 +38,11 @@ class Role(Enum):
         """Messages carry router annotations."""
         return self not in (Role.NORMAL, Role.ROUTE_CONTAINER)
 
+    @property
+    def is_trusted(self) -> bool:
+        """The peer is a router of this network, which answers for what it lets in."""
+        return self.is_router and self is not Role.INTER_NETWORK
+
 
 INTER_ROUTER_DATA_CODE = 4
 """Value of `qd.inter-router-role`."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from vanrouter.core.buffer import BUFFER_BYTES, POINTER, VIEW
+from vanrouter.core.guarding import leads_elsewhere
 from vanrouter.core.links import LinkKind, Receiver
 from vanrouter.core.settlement import NO_ADDRESS, UNAVAILABLE, grant
 from vanrouter.core.stream import REJECTED
@@ -130,5 +131,15 @@ class Pending:
             is_far = len(annotations.trace) > router.radius + 1 and not router.is_plausible(annotations)
             if is_far and receiver.kind is not LinkKind.CONTROL:
                 address = None
+            is_judged = receiver.is_guarded and address is not None and leads_elsewhere(address.key, to)
+        else:
+            is_judged = receiver.is_guarded
+        if is_judged:
+            verdict = forwarder.judge(receiver, content, is_complete=is_complete)
+            if verdict is NEED_MORE:
+                return False
+            if verdict is not None:
+                forwarder.discard(receiver, self._pn, *verdict, is_complete=is_complete)
+                return True
         begin_routed(forwarder, receiver, self._pn, content, annotations, start, address, None, is_complete=is_complete)
         return True

@@ -19,6 +19,7 @@ from vanrouter.core.edge import EdgeHost, EdgeServer
 from vanrouter.core.endpoints import LocalSink, NoSink, Outlet
 from vanrouter.core.forwarder import Forwarder
 from vanrouter.core.groups import Groups
+from vanrouter.core.guarding import Guard
 from vanrouter.core.links import LinkKind, Receiver, Sender
 from vanrouter.core.peer import Role
 from vanrouter.core.services import MessageService, MessageTaker, StreamService, Subscription
@@ -122,6 +123,8 @@ class Router:
         self.trimmer = Trimmer(reactor)
         self.internal_targets: dict[str, Any] = {}
         self.internal_sources: dict[str, Any] = {}
+        self.guard: Guard | None = None
+        """Judges what clients ask of the management of other routers."""
         self.edge: EdgeHost | None = None
         """What makes this an edge router."""
         self.edges: EdgeHost | EdgeServer | None = None

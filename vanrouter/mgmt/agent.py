@@ -253,6 +253,38 @@ class Agent:
             entity_type=entity_type,
         )
 
+    def judge(self, request: Request) -> Reply | None:
+        """Judge a request that goes to another router: None when it may go there, or why not.
+
+        The entity that it means is not here to be looked at: who may do something with one of the types that it may be
+        about must be allowed it with all of them. The body is not needed.
+        """
+        try:
+            if not isinstance(request.operation, str) or not request.operation:
+                raise ManagementError(400, f"No 'operation' property: {_for_log(request.properties)}")
+            operation = request.operation.upper()
+            for entity_type in self._meant(request, operation):
+                self._permit(request, operation, entity_type)
+        except ManagementError as error:
+            return self._refuse(request, error.status, error.description)
+        return None
+
+    def _meant(self, request: Request, operation: str) -> list[EntityType]:
+        """Return the types that a request may be about, by its properties alone."""
+        every = list(self._schema.types.values())
+        if not self._registry.of(MANAGEMENT_PERMISSION.short):
+            return [MANAGEMENT]  # where nothing is said of types, they make no difference
+        wanted = self._schema.find(request.text("type") or "")
+        if operation == "QUERY":
+            queried = request.text("entityType")
+            if queried is not None:
+                wanted = self._schema.find(queried)
+            elif wanted is not None and self._schema.is_a(MANAGEMENT, wanted):
+                wanted = None
+        elif operation != "CREATE" and self._is_for_node(request, wanted):
+            return [MANAGEMENT]
+        return every if wanted is None else [found for found in every if self._schema.is_a(found, wanted)]
+
     def _permit(self, request: Request, operation: str, entity_type: EntityType) -> None:
         if not self._may(request, operation, entity_type):
             raise refusal(request.user, operation, entity_type)

@@ -190,6 +190,8 @@ class Registry:
             reason = (
                 f"adding {entity.identity} duplicates unique attribute '{attribute}' from existing {existing.identity}"
             )
+            if entity.name is None or entity.name == entity.identity:
+                reason += "; give each a name"
             raise InvalidEntityError(entity.type.full, attribute, reason, description=reason)
 
     def _identity(self, entity_type: EntityType, attributes: Mapping[str, object], name: str | None) -> str:

@@ -2,7 +2,7 @@
 
 Source: extensions. `managementPermission` entities are asked in their order, the first that fits decides. Where none
 does, routers of the network and clients that come over loopback may do everything, others may read. What another router
-passes on counts as that router's: it is the one that let its client in.
+passes on counts as that router's: it is the one that let its client in, and has judged it by its own permissions.
 """
 
 from __future__ import annotations

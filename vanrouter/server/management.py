@@ -10,10 +10,11 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from vanrouter.core.connection import Connection
+from vanrouter.core.guarding import Verdict
 from vanrouter.core.links import Receiver
-from vanrouter.core.peer import Role
+from vanrouter.core.stream import ACCEPTED, REJECTED
 from vanrouter.engine.annotations import Annotations
-from vanrouter.engine.messages import Message, decode_message, encode_message
+from vanrouter.engine.messages import Head, Message, decode_message, encode_message
 from vanrouter.engine.sections import Int
 from vanrouter.errors import PeerError
 from vanrouter.mgmt.agent import Reply, Request
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from vanrouter.server.site import Site
 
 logger = logging.getLogger("vanrouter.mgmt")
+
+UNREADABLE = ("amqp:decode-error", "the application properties are no map whose keys are all different")
 
 ADDRESSES = ("$management", "_local/$management", "_local/$_management_internal")
 
@@ -39,6 +42,7 @@ class ManagementNode:
 
     def start(self) -> None:
         """Take requests from now on."""
+        self._site.router.guard = self._judge
         for address in ADDRESSES:
             self._site.router.subscribe_messages(address, self._on_request, is_announced=False)
 
@@ -50,13 +54,12 @@ class ManagementNode:
             return
         if message.reply_to is None:
             return
-        security = None if receiver is None else receiver.connection.security
         request = Request.of(
             {str(key): value for key, value in message.application_properties.items()},
             message.body,
             correlation_id=message.correlation_id,
             reply_to=message.reply_to,
-            user="anonymous" if security is None else security.user or "anonymous",
+            user="anonymous" if receiver is None else user_of(receiver.connection),
             is_trusted=receiver is None or is_trusted(receiver.connection),
         )
         self._site.requester = None if receiver is None else receiver.connection
@@ -65,6 +68,30 @@ class ManagementNode:
         )
         if reply is not None:
             self._reply(message, reply)
+
+    def _judge(self, connection: Connection, head: Head) -> Verdict | None:
+        """Say what becomes of a client's request to another router: None, or how its delivery ends."""
+        try:
+            pairs = head.application_pairs()
+            properties = dict(pairs)
+        except (PeerError, TypeError):
+            return REJECTED, UNREADABLE
+        if len(properties) < len(pairs):  # whoever reads the other one of two would do something else
+            return REJECTED, UNREADABLE
+        request = Request.of(
+            {str(key): value for key, value in properties.items()},
+            None,
+            reply_to=head.reply_to,
+            user=user_of(connection),
+            is_trusted=is_trusted(connection),
+        )
+        refused = self._site.agent.judge(request)
+        if refused is None:
+            return None
+        if head.reply_to is None:
+            return REJECTED, ("amqp:unauthorized-access", refused.description)
+        self._reply(Message(reply_to=head.reply_to, correlation_id=head.correlation_id), refused)
+        return ACCEPTED, None
 
     def _reply(self, message: Message, reply: Reply) -> None:
         if message.reply_to is None:
@@ -83,10 +110,16 @@ class ManagementNode:
             self.undeliverable += 1
 
 
+def user_of(connection: Connection) -> str:
+    """Return who a peer has proved to be."""
+    security = connection.security
+    return "anonymous" if security is None else security.user or "anonymous"
+
+
 def is_trusted(connection: Connection) -> bool:
     """Tell whether a peer may do everything where nothing else is said: a router, or a client of this machine."""
     if connection.role.is_router:
-        return connection.role is not Role.INTER_NETWORK
+        return connection.role.is_trusted
     if connection.is_outbound:
         return False
     # What comes from a loopback address came over loopback: the kernel drops everything else.

@@ -301,3 +301,54 @@ def test_log_lines(managed: Managed, caplog: pytest.LogCaptureFixture) -> None:
     assert "get-log" in caplog.text
     assert "Error performing CREATE: No such entity type 'nosuch'" in caplog.text
     assert "hush" not in caplog.text
+
+
+# --- requests that go to another router ---
+
+
+def judged(
+    managed: Managed, operation: object, user: str = "joe", *, is_trusted: bool = True, **properties: object
+) -> int:
+    request = Request(operation=operation, properties=properties, user=user, is_trusted=is_trusted)
+    reply = managed.agent.judge(request)
+    return 0 if reply is None else reply.status
+
+
+def test_requests_for_others_without_permissions(managed: Managed) -> None:
+    for operation in ("QUERY", "READ", "get-types", "GET-LOG"):
+        assert judged(managed, operation, is_trusted=False) == 0
+    for operation in ("CREATE", "update", "DELETE", "RELOAD", "CALLME", "PROFILE", "odd"):
+        assert judged(managed, operation, is_trusted=False) == 403
+        assert judged(managed, operation) == 0
+    for operation in (None, "", 7):
+        assert judged(managed, operation) == 400
+
+
+@pytest.mark.parametrize(
+    ("operation", "properties", "status"),
+    [
+        ("DELETE", {"type": "tcpListener", "name": "w"}, 0),
+        ("DELETE", {"type": "tcpConnector", "name": "w"}, 403),
+        ("DELETE", {"name": "w"}, 403),
+        ("DELETE", {"type": "configurationEntity", "name": "w"}, 403),
+        ("DELETE", {"type": "unheard.of", "name": "w"}, 403),
+        ("QUERY", {"entityType": "listener"}, 0),
+        ("QUERY", {"entityType": "sslProfile"}, 403),
+        ("QUERY", {"entityType": "configurationEntity"}, 403),
+        ("QUERY", {"type": MANAGEMENT, "name": "self"}, 403),
+        ("READ", {"identity": "sslProfile/tls"}, 403),
+        ("READ", {"type": "listener", "identity": "sslProfile/tls"}, 0),
+        ("GET-TYPES", {"entityType": "sslProfile"}, 0),
+    ],
+)
+def test_requests_for_others_by_type(
+    managed: Managed, operation: str, properties: dict[str, object], status: int
+) -> None:
+    """Allowed with one type, denied another; the far router refuses what names a type that the entity has not."""
+    for name, more in (
+        ("a", {"entityTypes": "tcpListener"}),
+        ("b", {"entityTypes": "sslProfile", "effect": "deny"}),
+    ):
+        body(managed, "CREATE", {"users": "joe", **more}, type="managementPermission", name=name)
+    assert judged(managed, operation, is_trusted=False, **properties) == status
+    assert judged(managed, operation, "chief", **properties) == 0

@@ -6,12 +6,13 @@ import json
 
 import pytest
 
-from tests.unit.core.engines import ACCEPTED, RELEASED
+from tests.unit.core.engines import ACCEPTED, REJECTED, RELEASED
 from tests.unit.server.sites import Bench, Manager
 from vanrouter.core.peer import Role
-from vanrouter.engine.messages import Message, decode_message, encode_message
+from vanrouter.engine.messages import Head, Message, decode_message, encode_message, parse_head
+from vanrouter.engine.sections import encode
 from vanrouter.errors import ManagementError
-from vanrouter.server.management import ADDRESSES, is_trusted
+from vanrouter.server.management import ADDRESSES, UNREADABLE, is_trusted
 
 PREFIX = "io.skupper.router."
 
@@ -238,3 +239,36 @@ def test_who_is_trusted(bench: Bench, role: Role, is_outbound: bool, trusted: bo
     there.role, there.is_outbound = role, is_outbound
     assert is_trusted(there) is trusted
     there.role, there.is_outbound = Role.NORMAL, False
+
+
+def test_requests_for_other_routers(bench: Bench) -> None:
+    """The guard's answers; tests/unit/core/test_guarding.py shows what becomes of them."""
+    client = bench.connect(container="far")
+    client.there.host = "10.0.0.9:5"
+    drain = client.receiver(dynamic=True, auto=ACCEPTED)
+    guard = bench.site.router.guard
+    assert guard is not None
+
+    def verdict(reply_to: str | None = drain.address, **properties: object) -> object:
+        octets = encode_message(Message(reply_to=reply_to, correlation_id=7, application_properties=properties))
+        head = parse_head(octets, 0, len(octets), True)
+        assert isinstance(head, Head)
+        return guard(client.there, head)
+
+    assert verdict(operation="READ", type="listener", name="l") is None
+    assert verdict(operation="DELETE", type="listener", name="l") == (ACCEPTED, None)
+    bench.settle()
+    reply = decode_message(drain.contents[-1])
+    assert (reply.application_properties["statusCode"], reply.correlation_id) == (403, 7)
+    outcome, condition = verdict(None, operation="DELETE", type="listener", name="l")  # type: ignore[misc]
+    assert (outcome, condition[0]) == (REJECTED, "amqp:unauthorized-access")
+    assert "may not DELETE" in condition[1]
+
+
+def test_a_request_that_can_be_read_in_two_ways_is_refused(bench: Bench) -> None:
+    pairs = encode("operation") + encode("READ") + encode("operation") + encode("DELETE")
+    octets = b"\x00\x53\x74\xc1" + bytes((len(pairs) + 1, 4)) + pairs
+    head = parse_head(octets, 0, len(octets), True)
+    assert isinstance(head, Head)
+    assert bench.site.router.guard is not None
+    assert bench.site.router.guard(bench.connect().there, head) == (REJECTED, UNREADABLE)
