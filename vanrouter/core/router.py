@@ -106,6 +106,8 @@ class Router:
         self.links: dict[int, Receiver | Sender] = {}
         self.queue_wait = Histogram()
         """Seconds that deliveries have waited for credit, of those that had to."""
+        self.time_to_settlement = Histogram()
+        """Seconds from a delivery's arrival to its settlement, of a sample (`settlement`)."""
         self.totals: dict[str, int] = {}
         """Counters of links that are gone."""
         self._connection_numbers = count(1)

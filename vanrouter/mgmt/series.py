@@ -132,6 +132,9 @@ CONTROL_MESSAGES = _counter("control_messages", "Messages of the routing protoco
 QUEUED = _gauge("queued_deliveries", "Deliveries that wait for credit now.")
 UNSETTLED = _gauge("unsettled_deliveries", "Deliveries whose outcome has not come yet.", "direction")
 QUEUE_WAIT = _histogram("delivery_queued", "From a delivery's arrival to its sending, of those that waited for credit.")
+SETTLEMENT = _histogram(
+    "delivery_settlement", "From a delivery's arrival to its settlement, of a sample: the first of a link and turn."
+)
 BUFFERED = _gauge("buffered_bytes", "Octets kept for sockets that take no more.")
 LOG_QUEUE = _gauge("log_queue_lines", "Lines of the log that wait for their sink.")
 

@@ -215,6 +215,7 @@ def _routing(site: Site) -> Families:
 def _limits(site: Site) -> Families:
     router, amqp, logs = site.router, site.amqp, site.options.logs
     yield from histogram(series.QUEUE_WAIT, [((), router.queue_wait)])
+    yield from histogram(series.SETTLEMENT, [((), router.time_to_settlement)])
     yield family(series.BUFFERED, site.tcp.buffered)
     yield family(series.LOG_QUEUE, logs.queued)
     ports = site.ports.open_ports()

@@ -289,3 +289,41 @@ def test_delays_are_counted(near: Pair) -> None:
         near.rest()
     link = near.tx.here
     assert (link.delayed_1s, link.delayed_10s) == (1, 1)
+
+
+def times(pair: Pair) -> list[int]:
+    found = pair.routers[0].time_to_settlement
+    return [sum(counts) for counts in (found.counts[:5], found.counts[5:-1], found.counts[-1:])]
+
+
+def test_times_to_settlement_are_sampled(near: Pair) -> None:
+    """One of each link and turn: what is settled in one go counts once."""
+    for seconds in (0.002, 2.0, 20.0):
+        for _ in range(3):
+            near.send()
+        near.world.advance(seconds)
+        for got in near.rx.got[-3:]:
+            got.accept()
+        near.rest()
+    assert times(near) == [1, 1, 1]
+    assert near.routers[0].time_to_settlement.total == pytest.approx(22.002, abs=0.1)
+
+
+@pytest.mark.parametrize("state", [ACCEPTED, RELEASED, MODIFIED])
+def test_each_outcome_has_a_time(near: Pair, state: int) -> None:
+    near.send()
+    near.rest()
+    near.rx.got[-1].settle(state)
+    near.rest()
+    assert sum(times(near)) == 1
+
+
+def test_a_router_in_the_middle_samples_one_of_many(world: World) -> None:
+    pair = Pair(world, 2)
+    for _ in range(100):
+        pair.send()
+        pair.rest()
+        pair.rx.got[-1].accept()
+        pair.rest()
+    entered, passed = (sum(router.time_to_settlement.counts) for router in pair.routers)
+    assert (entered, passed) == (100, 1)
