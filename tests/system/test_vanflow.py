@@ -118,10 +118,10 @@ def test_the_records_of_a_network(network: Network) -> None:
 
 
 def test_a_router_that_goes_is_forgotten_and_comes_back(network: Network) -> None:
-    """Its end is noticed by the link; its records by silence, or by its new life."""
+    """It could not say that it ends: its records go by silence."""
     with Collector(url(network, "C")) as collector:
         assert collector.wait_for(lambda picture: len(picture.live(RecordType.ROUTER)) == 4, DEADLINE_S)
-        network["A"].stop()
+        network["A"].kill()
         network.start("A")
         again = collector.wait_for(
             lambda picture: sum(r[Attribute.NAME] == "0/A" for r in picture.live(RecordType.ROUTER).values()) == 2,
@@ -130,6 +130,37 @@ def test_a_router_that_goes_is_forgotten_and_comes_back(network: Network) -> Non
         assert again
         gone = collector.wait_for(lambda picture: len(picture.live(RecordType.ROUTER)) == 4, 50)
         assert gone
+
+
+def test_a_router_that_ends_in_order_says_so(network: Network) -> None:
+    """Everything of it ends at once, open flows with their last counts; the site goes on."""
+    with Collector(url(network, "C")) as collector, connect(network["A"].port("to-echo")) as client:
+        talk(client, 300)
+        port = client.getsockname()[1]
+        seen = lambda picture: (flow_of(picture, port) or {}).get(Attribute.OCTETS_REVERSE) == 300  # noqa: E731
+        assert collector.wait_for(seen, DEADLINE_S)
+        with collector.picture() as picture:
+            prefixes = {
+                str(record[Attribute.NAME])[-1]: identity.partition(":")[0]
+                for identity, record in picture.of_type(RecordType.ROUTER).items()
+            }
+
+        def is_over(picture: Picture, name: str) -> bool:
+            kinds = (RecordType.ROUTER, RecordType.LINK, RecordType.LISTENER, RecordType.BIFLOW_TPORT)
+            live = [identity for kind in kinds for identity in picture.live(kind)]
+            return not any(identity.startswith(prefixes[name]) for identity in live)
+
+        for name in "AB":
+            began = time.monotonic()
+            network[name].stop()
+            assert time.monotonic() - began < 2
+            assert collector.wait_for(lambda picture, name=name: is_over(picture, name), 3)
+        with collector.picture() as picture:
+            ended = flow_of(picture, port)
+            assert ended is not None
+            assert (ended[Attribute.OCTETS], ended[Attribute.OCTETS_REVERSE]) == (300, 300)
+            assert len(picture.live(RecordType.ROUTER)) == 2
+            assert len(picture.live(RecordType.SITE)) == 1
 
 
 def test_top_once_and_as_json(network: Network) -> None:

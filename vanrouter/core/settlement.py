@@ -88,8 +88,8 @@ def pass_last_word(pn_in: Any, pn_out: Any) -> None:
 
 
 SAMPLED = 63
-"""Of links whose credit does not wait for settlement, every 64th delivery is in the histogram of times to settlement; of
-others the first that is settled in a turn of the loop."""
+"""Of links whose credit does not wait for settlement, every 64th delivery is in the histogram of times to settlement;
+of others the first that is settled in a turn of the loop."""
 
 
 class Settlement:

@@ -29,6 +29,8 @@ from vanrouter.mgmt.vanflow import (
 
 SILENCE_S = 30.0
 """A source of which nothing was heard for so long is gone."""
+ENDING_S = 5.0
+"""A source that has said that it ends is forgotten so long afterwards: its last records may come after that."""
 FLUSH_AFTER_S = 5.0
 """A source that has not sent anything so long after its beacon is asked for everything all the same."""
 MAX_ENDED = 20_000
@@ -212,6 +214,10 @@ class Picture:
             return []
         identity = str(identity)
         known = self.sources.get(identity)
+        if properties.get("ending") is True:
+            if known is not None:
+                known.heard_s = now_s - SILENCE_S + ENDING_S
+            return []
         if known is not None:
             known.heard_s = now_s
             return []

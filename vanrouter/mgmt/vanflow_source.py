@@ -117,6 +117,12 @@ class Source:
         if record.identity in self._held:
             self._put(record.identity, self._held.pop(record.identity))
 
+    def release(self) -> None:
+        """What is held for its other end waits no longer: the router ends."""
+        for identity, is_whole in self._held.items():
+            self._put(identity, is_whole)
+        self._held.clear()
+
     def _put(self, identity: str, is_whole: bool) -> None:
         if identity not in self._outbox:
             self._due.append(identity)
@@ -198,11 +204,12 @@ class Source:
 class Record:
     """A record of something that lives long and of which there are few, as a map."""
 
-    __slots__ = ("_attributes", "_news", "channel", "ended_us", "identity")
+    __slots__ = ("_attributes", "_news", "channel", "ended_us", "identity", "record_type")
 
     def __init__(self, record_type: RecordType, identity: str, attributes: Attributes, channel: Channel) -> None:
         """`attributes`: those without a value (None is none, "" neither) are left out by the caller."""
         self.identity = identity
+        self.record_type = record_type
         self.channel = channel
         self.ended_us = 0
         self._attributes: Attributes = {Attribute.RECORD_TYPE: int(record_type), Attribute.IDENTITY: identity}

@@ -218,7 +218,9 @@ class Recorder:
             self._tell(record)
 
     def end(self, record: FlowRecord | CounterpartRecord | RequestRecord) -> None:
-        """It is over."""
+        """It is over; harmless when it was before."""
+        if record.ended_us:
+            return
         record.ended_us = now_us = self.now_us()
         if isinstance(record, Transport):
             owner, record.owner = record.owner, None
@@ -235,6 +237,22 @@ class Recorder:
                 record.latency_us = max(0, now_us - record.started_us)
             self.source.end(record)
         self._wake()
+
+    def end_all(self) -> None:
+        """The router ends: so does everything but the site, which other routers may serve on."""
+        source = self.source
+        kept: list[Record] = []
+        for record in list(source.live.values()):
+            if record.ended_us:
+                continue
+            if isinstance(record, (Transport, Request)):
+                self.end(record)
+            elif isinstance(record, Record) and record.record_type is not RecordType.SITE:
+                kept.append(record)
+        source.release()
+        # Children before parents; the router was there first.
+        for record in reversed(kept):
+            self.end_record(record)
 
     # The other ends of flows.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import count
 
@@ -33,6 +33,9 @@ from vanrouter.server.flow_recorder import Line, Recorder, flow_logger
 PIECE_RECORDS = 250
 """Records written in one turn of the loop: about 4 ms."""
 PIECE_PAUSE_S = 0.01
+END_S = 0.5
+"""What the end of the router may take for telling that everything has ended."""
+END_PAUSE_S = 0.002
 MAX_LOG_EVENTS = 100
 """Log events sent in a second; the rest of the second is counted."""
 
@@ -72,6 +75,10 @@ class FlowSource:
         self.records_sent = 0
         self.messages_sent = 0
         self._router_record: Record | None = None
+        self._ends_at = 0.0
+        """When telling the end ends, once that has begun."""
+        self._has_told_end = False
+        self._on_ended: Callable[[], object] = lambda: None
 
     # Life.
 
@@ -161,6 +168,41 @@ class FlowSource:
             self._is_ticking = True
             self._reactor.call_later(vanflow.TICK_S, self._tick)
 
+    # The end.
+
+    def finish(self, done: Callable[[], object]) -> None:
+        """Tell who listens that everything has ended, then call `done`: END_S from now at the latest, or at once."""
+        if not self.recorder.source.wanted:
+            done()
+            return
+        self._ends_at = self._reactor.now + END_S
+        self._on_ended = done
+        self.recorder.end_all()
+        self._end_some()
+
+    def _end_some(self) -> None:
+        source = self.recorder.source
+        is_late = self._reactor.now >= self._ends_at
+        if source.is_due and not is_late:
+            self._send_some()
+        elif not self._has_told_end and not is_late:
+            self._has_told_end = True
+            self._beacon(is_ending=True)
+        elif is_late or self._is_flushed():
+            self._on_ended()
+            return
+        self._reactor.call_later(END_PAUSE_S, self._end_some)
+
+    def _is_flushed(self) -> bool:
+        """Whether the sockets have taken what was told."""
+        router = self._router
+        own = [router.table.get(router.space.key(address)) for address in self._address_of.values()]
+        waiting = (sender for address in own if address is not None for sender in address.consumers)
+        connections = router.amqp_connections.values()
+        links = (link for connection in connections for link in connection.data_out if link is not None)
+        is_queued = any(link.queue for link in (*waiting, *links))
+        return not is_queued and not any(connection.engine.blocked for connection in connections)
+
     # What goes out.
 
     def _tick(self) -> None:
@@ -176,7 +218,7 @@ class FlowSource:
             if self._observed_ticks % vanflow.HEARTBEAT_TICKS == 0:
                 self._heartbeat()
             self._observed_ticks += 1
-        if source.is_due and not self._is_sending:
+        if source.is_due and not self._is_sending and not self._ends_at:
             self._send_due()
         if self._is_needed:
             self._wake()
@@ -207,7 +249,7 @@ class FlowSource:
         source = self.recorder.source
         for channel, records in source.take(PIECE_RECORDS):
             self._send(self._address_of[channel], next(self._numbers[channel]), records)
-        if source.is_due:
+        if source.is_due and not self._ends_at:
             self._is_sending = True
             self._reactor.call_later(PIECE_PAUSE_S, self._send_due)
 
@@ -218,15 +260,17 @@ class FlowSource:
         self.records_sent += len(records)
         self.messages_sent += 1
 
-    def _beacon(self) -> None:
+    def _beacon(self, *, is_ending: bool = False) -> None:
         source = self.recorder.identity
-        properties = {
+        properties: dict[str, object] = {
             "v": UInt(vanflow.VERSION),
             "sourceType": "ROUTER",
             "id": source,
             "address": self._address_of[Channel.PLAIN],
             "direct": vanflow.direct_address(source),
         }
+        if is_ending:
+            properties["ending"] = True
         self._announce(vanflow.ALL_SOURCES, vanflow.BEACON, properties)
 
     def _heartbeat(self) -> None:

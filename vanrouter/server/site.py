@@ -174,8 +174,12 @@ class Site:
             self.shut_down()
 
     def shut_down(self) -> None:
-        """End at once: sockets just close (management.md section 12)."""
+        """End: sockets just close (management.md section 12), at once or when collectors of records were told.
+
+        Asked again it does not wait for those.
+        """
         if self.is_shutting_down:
+            self._stop()
             return
         self.is_shutting_down = True
         for live in list(self.objects.values()):
@@ -183,6 +187,9 @@ class Site:
                 live.is_closed = True
             elif isinstance(live, (ListenerService, ConnectorService, HttpService)):
                 live.shut_down()
+        self.flows.finish(self._stop)
+
+    def _stop(self) -> None:
         for connection in list(self.router.amqp_connections.values()):
             connection.on_closed = None
             connection.engine.drop(None)

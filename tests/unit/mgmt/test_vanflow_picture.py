@@ -4,7 +4,16 @@ import pytest
 
 from vanrouter.mgmt import vanflow_picture
 from vanrouter.mgmt.vanflow import Attribute, Attributes, RecordType
-from vanrouter.mgmt.vanflow_picture import SILENCE_S, AskAll, Command, Picture, Subscribe, Totals, Unsubscribe
+from vanrouter.mgmt.vanflow_picture import (
+    ENDING_S,
+    SILENCE_S,
+    AskAll,
+    Command,
+    Picture,
+    Subscribe,
+    Totals,
+    Unsubscribe,
+)
 
 S = "aaaaa:0"
 PLAIN, FLOWS = f"mc/sfe.{S}", f"mc/sfe.{S}.flows"
@@ -178,3 +187,13 @@ def test_bounds(feed: Feed, monkeypatch: pytest.MonkeyPatch) -> None:
     feed.picture.on_timer(feed.now_s)
     assert set(feed.picture.of_type(RecordType.LISTENER)) == {"aaaaa:4"}
     assert Totals().latencies_us.maxlen == 100
+
+
+def test_a_source_that_says_that_it_ends(feed: Feed) -> None:
+    """It is kept for its last records, then forgotten; one that was unknown is not begun."""
+    feed.records(listener())
+    assert feed.beacon(ending=True) == []
+    assert feed.picture.on_timer(feed.now_s + ENDING_S) == []
+    assert feed.picture.on_timer(feed.now_s + ENDING_S + 1) == [Unsubscribe(address=PLAIN), Unsubscribe(address=FLOWS)]
+    assert feed.beacon(ending=True) == []
+    assert feed.picture.sources == {}

@@ -14,7 +14,7 @@ from tests.unit.server.sites import LISTENER, ROUTER, Bench
 from vanrouter.engine.messages import Message, decode_message, encode_message
 from vanrouter.mgmt import vanflow
 from vanrouter.mgmt.vanflow import Attribute, Attributes, RecordType, encode_records, records_of
-from vanrouter.server.flows import MAX_LOG_EVENTS
+from vanrouter.server.flows import END_S, MAX_LOG_EVENTS
 
 SITE = """
 site {
@@ -227,3 +227,42 @@ def test_the_site_id_comes_from_the_environment(bench_of: Any, monkeypatch: pyte
     (router,) = of_type(records, RecordType.ROUTER)
     (site,) = of_type(records, RecordType.SITE)
     assert (site[1], router[Attribute.PARENT], router[Attribute.NAMESPACE]) == ("the-site", "the-site", "space")
+
+
+def test_the_end_is_told(bench_of: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        bench = bench_of(ROUTER + LISTENER + SITE + SERVICES % server.getsockname()[1]).start()
+        collector = Collector(bench).subscribe_all().subscribe(vanflow.ALL_SOURCES)
+        with socket.create_connection(("127.0.0.1", bench.live("front").bound_port), 5) as client:
+            client.sendall(b"x" * 7)
+            bench.advance(3)
+            for address in collector.drains:
+                collector.take(address)
+            ended: list[bool] = []
+            bench.site.flows.finish(lambda: ended.append(True))
+            bench.advance(0.1)
+            assert ended == [True]
+        plain, flows = collector.records(), collector.records(".flows")
+        assert all(Attribute.END_TIME in record for record in (*plain, *flows))
+        (flow,) = flows
+        assert flow[Attribute.OCTETS] == 7
+        kinds = [record[Attribute.RECORD_TYPE] for record in plain]
+        assert sorted(kinds) == sorted((RecordType.CONNECTOR, RecordType.LISTENER, RecordType.ROUTER))
+        assert kinds[-1] == RecordType.ROUTER, "what was there first ends last"
+        (beacon,) = collector.take(vanflow.ALL_SOURCES)
+        assert beacon.application_properties["ending"] is True
+
+
+def test_the_end_waits_for_nobody(bench_of: Any) -> None:
+    """A collector that takes nothing holds the end up for half a second; no collector, not at all."""
+    bench = bench_of(ROUTER + LISTENER).start()
+    ended: list[float] = []
+    bench.site.flows.finish(lambda: ended.append(bench.time))
+    assert ended
+    ended.clear()
+    base = vanflow.event_address(bench.site.recorder.identity)
+    bench.connect().receiver(base, credit=0)
+    began = bench.time
+    bench.site.flows.finish(lambda: ended.append(bench.time))
+    bench.advance(1)
+    assert ended == [pytest.approx(began + END_S, abs=0.05)]
