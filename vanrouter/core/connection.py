@@ -394,6 +394,7 @@ class Connection:
         sender.carries_annotations = self.is_router or not self.strips_out
         sender.is_guarded = self.has_echo_rules
         sender.is_special = sender.is_guarded or self.message_log is not None
+        sender.is_prompt = kind is LinkKind.DATA or (self.role is Role.EDGE and self.router.is_edge)
         sender.zero_credit_since = self.loop.now
         self.senders[pn] = sender
         self.router.links[sender.id] = sender
@@ -416,7 +417,7 @@ class Connection:
             link_drained(receiver.pn)  # what was given back so far is known: see `_take_late_drain`
             # A delivery that is still coming in takes its credit at its end.
             held = receiver.unsettled - isinstance(receiver.current, Incoming)
-            missing = receiver.capacity - link_credit(receiver.pn) - held
+            missing = receiver.capacity - link_credit(receiver.pn) - held - receiver.held
             link_flow(receiver.pn, max(0, missing))
         self.loop.dirty.add(self.engine)
 

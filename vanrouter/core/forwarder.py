@@ -20,7 +20,7 @@ from vanrouter.core.pending import Pending
 from vanrouter.core.refusing import Refusing
 from vanrouter.core.resending import RetriedTransit
 from vanrouter.core.sending import EACH, Sending
-from vanrouter.core.settlement import NO_ADDRESS, Settlement, grant
+from vanrouter.core.settlement import NO_ADDRESS, Settlement, grant, hold_credit
 from vanrouter.core.stream import ACCEPTED, RELEASED
 from vanrouter.core.table import Address, LocalService, Node, Treatment
 from vanrouter.core.transit import Discard, begin_routed, stream_link
@@ -320,11 +320,13 @@ class Forwarder(Sending, Refusing, Guarding):
         counted: Address | None = None,
     ) -> None:
         """The way of a delivery that may have to wait for its link, or to be sent again."""
-        if receiver.replenishes_at_once or settled:
-            grant(receiver)
         delivery = Delivery(receiver, pn, sender, None)
         delivery.began = self.reactor.now
         delivery.settled = settled
+        if settled and sender.is_prompt and not receiver.replenishes_at_once:
+            hold_credit(delivery, receiver)
+        elif receiver.replenishes_at_once or settled:
+            grant(receiver)
         if settled:
             receiver.presettled += 1
             delivery.receiver = delivery.pn_in = None

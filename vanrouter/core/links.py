@@ -82,6 +82,7 @@ class Receiver:
         "drained",
         "dropped_presettled",
         "granted",
+        "held",
         "id",
         "is_bounded",
         "is_guarded",
@@ -139,6 +140,8 @@ class Receiver:
         self.drained = False
         """Credit is withheld until the address has a destination again."""
         self.to_grant = 0
+        self.held = 0
+        """Presettled messages of it that wait for a link to another router, and keep their credit until they go out."""
         self.closed = False
         self.priority = DEFAULT_PRIORITY
         self.unsettled = 0
@@ -176,9 +179,11 @@ class Sender:
         "deliveries",
         "dropped_presettled",
         "excluded",
+        "held",
         "id",
         "is_draining",
         "is_guarded",
+        "is_prompt",
         "is_shut",
         "is_special",
         "kind",
@@ -218,6 +223,8 @@ class Sender:
         """On a connection with echo rules (section 9.5): not for every delivery."""
         self.is_special = False
         """It is guarded, or what goes out on it is logged: not for the shortest way through the forwarder."""
+        self.is_prompt = False
+        """The peer gives credit back as soon as it has routed a message: what waits here will not wait for long."""
         self.is_shut = False
         """Too much waits in its session, whose window the peer keeps shut (section 2.4)."""
         self.settles = False
@@ -226,6 +233,8 @@ class Sender:
         self.ready = False
         """Credit is there, nothing waits and no stream occupies the link: a delivery can go out at once."""
         self.queue: deque[Delivery] = deque()
+        self.held = 0
+        """How many in the queue are presettled and keep their producer's credit."""
         self.busy: Any = None
         """The stream that occupies the link until it ends."""
         self.is_draining = False
@@ -289,6 +298,7 @@ class Delivery:
         "annotations",
         "began",
         "content",
+        "holds",
         "hop",
         "origin",
         "pn_in",
@@ -311,6 +321,8 @@ class Delivery:
         self.section: bytes | None = None
         self.settled = False
         """Pre-settled: nobody waits for an outcome."""
+        self.holds: Receiver | None = None
+        """Where a presettled one came in that waits with its producer's credit (`hold_credit`)."""
         self.address: Address | None = None
         """Set with `hop` where a neighbour's outstanding deliveries are counted (balanced)."""
         self.hop: Connection | None = None

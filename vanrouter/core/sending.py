@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from vanrouter.core.buffer import POINTER, VIEW, new_delivery
 from vanrouter.core.fanout import CompleteFanout
 from vanrouter.core.links import Delivery, LinkKind, Origin, Sender
-from vanrouter.core.settlement import Settlement
+from vanrouter.core.settlement import Settlement, release_credit
 from vanrouter.engine.proton import delivery_settle, link_advance, link_credit, link_send
 
 if TYPE_CHECKING:
@@ -99,6 +99,8 @@ class Sending:
         if delivery.settled:
             delivery_settle(pn)
             sender.presettled += 1
+            if delivery.holds is not None:
+                release_credit(delivery, delivery.holds)
         elif sender.settles:
             delivery_settle(pn)
             sender.ease()
@@ -134,14 +136,21 @@ class Sending:
             self.put(copy, section, content, 0, 0)
 
     def _enqueue(self, sender: Sender, delivery: Delivery) -> None:
-        """Keep a delivery until its link has credit; a full queue loses its pre-settled ones (section 2.3)."""
+        """Keep a delivery until its link has credit; a full queue loses its pre-settled ones (section 2.3).
+
+        But not those that keep their producers' credit: there are no more of them than there is credit.
+        """
         queue = sender.queue
-        full = len(queue) >= sender.capacity
+        full = len(queue) - sender.held >= sender.capacity
         if not delivery.settled and delivery.receiver is None and delivery.origin is None and full:
             sender.dropped_presettled += 1  # the router's own message, and a consumer that takes none
             return
-        if delivery.settled and full:
-            kept = [waiting for index, waiting in enumerate(queue) if index == 0 or not waiting.settled]
+        if delivery.settled and full and delivery.holds is None:
+            kept = [
+                waiting
+                for index, waiting in enumerate(queue)
+                if index == 0 or not waiting.settled or waiting.holds is not None
+            ]
             dropped = len(queue) - len(kept)
             sender.dropped_presettled += dropped
             sender.presettled += dropped

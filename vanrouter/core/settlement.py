@@ -37,6 +37,26 @@ def grant(receiver: Receiver) -> None:
     connection.loop.dirty.add(connection.engine)
 
 
+def hold_credit(delivery: Delivery, receiver: Receiver) -> None:
+    """Give the credit of a presettled delivery back when it has gone out to another router, or can go no more.
+
+    So producers send as fast as the way there takes their messages. Credit that came back at once would fetch more of
+    them only to drop them.
+    """
+    delivery.holds = receiver
+    receiver.held += 1
+    delivery.sender.held += 1
+
+
+def release_credit(delivery: Delivery, receiver: Receiver) -> None:
+    """It has gone out: the producer may send another one."""
+    delivery.holds = None
+    receiver.held -= 1
+    delivery.sender.held -= 1
+    if not receiver.closed:
+        grant(receiver)
+
+
 def count_outcome(link: Receiver | Sender, state: int) -> None:
     """Count a settled delivery by its outcome."""
     if state == ACCEPTED:
@@ -278,6 +298,8 @@ class Settlement:
         elif delivery.hop is not None:
             self._one_less(delivery)
         if delivery.settled:
+            if delivery.holds is not None:
+                release_credit(delivery, delivery.holds)
             return
         if not sent and delivery.annotations is not None and delivery.content is not None:
             if self._forwarder.resend(delivery):

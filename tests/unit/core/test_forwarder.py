@@ -392,6 +392,130 @@ def test_unsettled_deliveries_are_never_dropped(world: World) -> None:
     assert all(one.state == ACCEPTED for one in sent)
 
 
+# Presettled messages on their way to another router.
+
+
+def held_up(world: World) -> tuple[Any, Any, Any, Any]:
+    """Two routers, the far one of which reads nothing; more messages are under way than the link takes."""
+    near, far = world.chain("A", "B")
+    rx = world.client(far).receiver("a", credit=100_000)
+    world.advance(5)
+    producers = [world.client(near).sender("a") for _ in range(3)]
+    there = next(connection for connection in far.amqp_connections.values() if connection.is_router)
+    world.reactor.unregister(there.engine.fd)
+    for tx in producers:
+        for _ in range(tx.credit):
+            tx.send(b"p", settled=True)
+    world.settle()
+    world.check()
+    here = next(connection for connection in near.amqp_connections.values() if connection.is_router)
+    return rx, producers, here, there
+
+
+def test_presettled_producers_go_at_the_pace_of_the_link_to_another_router(world: World) -> None:
+    """Credit that came back at once would fetch more messages, only to be dropped: most of them with 20 producers."""
+    near, far = world.chain("A", "B")
+    rx = world.client(far).receiver("a", credit=100_000)
+    world.advance(5)
+    producers = [world.client(near).sender("a") for _ in range(20)]
+    sent = 0
+    for _ in range(4):
+        for tx in producers:
+            assert tx.credit == 250
+            for _ in range(250):
+                tx.send(b"%d" % sent, settled=True)
+                sent += 1
+        world.settle()
+        world.check()
+    assert sent == 20_000
+    assert len(rx.contents) == sent
+
+
+def test_credit_of_presettled_messages_comes_back_when_they_go_out(world: World) -> None:
+    rx, producers, here, there = held_up(world)
+    assert sum(tx.credit for tx in producers) == 250
+    assert len(here.data_sender(4).queue) == 500
+    world.reactor.register(there.engine.fd, there.engine.on_ready, 1)
+    world.settle()
+    world.check()
+    assert [tx.credit for tx in producers] == [250] * 3
+    assert len(rx.contents) == 750
+
+
+def test_a_producer_leaves_while_its_presettled_messages_wait(world: World) -> None:
+    rx, producers, _, there = held_up(world)
+    for tx in producers:
+        tx.detach()
+    world.reactor.register(there.engine.fd, there.engine.on_ready, 1)
+    world.settle()
+    world.check()
+    assert len(rx.contents) == 750
+
+
+def test_the_other_router_is_lost_while_presettled_messages_wait(world: World) -> None:
+    _, producers, here, _ = held_up(world)
+    here.engine.drop(None)
+    world.settle()
+    world.check()
+    assert [tx.credit for tx in producers] == [250] * 3
+
+
+def test_credit_is_given_again_while_presettled_messages_wait(world: World) -> None:
+    """The consumer goes, the producer is drained, and another one comes before the messages have gone out."""
+    rx, producers, _, there = held_up(world)
+    tx = producers[2]
+    link = next(receiver for receiver in tx.client.there.receivers.values())
+    assert link.held == 250
+    tx.client.there.drain(link)
+    world.settle()
+    tx.client.there.give_initial_credit(link)
+    world.settle()
+    world.check()
+    world.reactor.register(there.engine.fd, there.engine.on_ready, 1)
+    world.settle()
+    world.check()
+    assert tx.credit == 250
+    assert len(rx.contents) == 750
+
+
+def test_presettled_messages_of_another_router_have_a_bound(world: World) -> None:
+    """Their credit went back at once: those that wait are dropped, those of producers here are not."""
+    left, near, far = world.chain("L", "A", "B")
+    rx = world.client(far).receiver("a", credit=100_000)
+    world.advance(5)
+    tx, own = world.client(left).sender("a"), world.client(near).sender("a")
+    here = next(
+        connection
+        for connection in near.amqp_connections.values()
+        if connection.is_router and near.nodes["B"].connection is connection
+    )
+    there = next(connection for connection in far.amqp_connections.values() if connection.is_router)
+    world.reactor.unregister(there.engine.fd)
+    for _ in range(250):
+        own.send(b"own", settled=True)
+    world.settle()
+    for _ in range(250):
+        own.send(b"own", settled=True)
+    world.settle()
+    assert own.credit == 0
+    sent = 0
+    for _ in range(4):
+        while tx.credit:
+            tx.send(b"passes", settled=True)
+            sent += 1
+        world.settle()
+    world.check()
+    link = here.data_sender(4)
+    assert sent == 1000
+    assert len(link.queue) <= 500
+    world.reactor.register(there.engine.fd, there.engine.on_ready, 1)
+    world.settle()
+    world.check()
+    assert rx.contents.count(b"own") == 500
+    assert rx.contents.count(b"passes") == sent - link.dropped_presettled
+    assert link.dropped_presettled >= 500
+
+
 # Resend-released (section 7.6).
 
 
