@@ -32,6 +32,9 @@ MAX_QUESTIONS = 6
 OLD_ADDRESSES_AFTER_S = 0.5
 """The addresses that a name had before are used when the name server is silent for so long."""
 
+AMQP_PORTS = {"amqp": "5672", "amqps": "5671"}
+"""As IANA has them, for machines without a list of services (Debian's small images)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Address:
@@ -53,9 +56,17 @@ def resolve(host: str, port: str, *, is_passive: bool = False) -> list[Address]:
     """Resolve a name. Blocks: for threads.
 
     Raises:
-        socket.gaierror: the resolver's own error.
+        socket.gaierror: the resolver's own error; the one about the port says which port it is.
     """
-    return _addresses(host, port, 0, is_passive)
+    try:
+        return _addresses(host, port, 0, is_passive)
+    except socket.gaierror as error:
+        if error.errno != socket.EAI_SERVICE:
+            raise
+        if port in AMQP_PORTS:
+            return _addresses(host, AMQP_PORTS[port], 0, is_passive)
+        text = f"port {port!r} is neither a number nor a service that this machine knows"
+        raise socket.gaierror(error.errno, text) from None
 
 
 def _addresses(host: str, port: str, flags: int, is_passive: bool) -> list[Address]:

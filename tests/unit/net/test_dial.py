@@ -1,6 +1,7 @@
 import errno
 import socket
 import threading
+from typing import Any
 
 import pytest
 
@@ -82,6 +83,25 @@ def test_an_address_that_cannot_be_is_an_error() -> None:
     sock, error = begin_connect(Address(socket.AF_INET, ("255.255.255.255", 1)))
     assert error not in (0, errno.EALREADY)
     sock.close()
+
+
+def test_a_port_that_is_no_service_is_named() -> None:
+    with pytest.raises(socket.gaierror, match="port 'abc-def' is neither a number nor a service") as caught:
+        resolve("127.0.0.1", "abc-def")
+    assert caught.value.strerror == "port 'abc-def' is neither a number nor a service that this machine knows"
+
+
+def test_ports_of_amqp_need_no_list_of_services(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = socket.getaddrinfo
+
+    def without_list(host: str, port: str, **more: Any) -> Any:
+        if not port.isdecimal():
+            raise socket.gaierror(socket.EAI_SERVICE, "Servname not supported for ai_socktype")
+        return real(host, port, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", without_list)
+    assert [found.address for found in resolve("127.0.0.1", "amqp")] == [("127.0.0.1", 5672)]
+    assert [found.address for found in resolve("127.0.0.1", "amqps")] == [("127.0.0.1", 5671)]
 
 
 def test_the_next_address_is_tried_when_one_refuses(loop: Loop) -> None:
