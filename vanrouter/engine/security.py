@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from vanrouter.engine import proton
@@ -15,6 +16,8 @@ from vanrouter.errors import ConfigError
 
 DEFAULT_PROTOCOLS = "TLSv1.2 TLSv1.3"
 """TLS versions where a profile names none; older ones have to be asked for."""
+
+CA_WANTED = "one or more certificates in PEM are needed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,10 +61,11 @@ def tls_domain(profile: TlsProfile, *, is_server: bool, verify_peer: bool, verif
     if domain == proton.NULL:
         raise ConfigError(f"sslProfile {profile.name}", "this Qpid Proton was built without TLS")
 
-    def check(result: int, what: str) -> None:
+    def check(result: int, what: str, wanted: str) -> None:
         if result != 0:
             proton.ssl_domain_free(domain)
-            raise ConfigError("", f"Failed to configure TLS {what} from sslProfile '{profile.name}'")
+            text = f"Failed to configure TLS {what} from sslProfile '{profile.name}'"
+            raise ConfigError("", f"{text}: {_unreadable(profile) or wanted}")
 
     if profile.cert_file is not None:
         key = profile.key_file if profile.key_file is not None else profile.cert_file
@@ -70,12 +74,18 @@ def tls_domain(profile: TlsProfile, *, is_server: bool, verify_peer: bool, verif
                 domain, _encoded(profile.cert_file), _encoded(key), _encoded(profile.password)
             ),
             f"certFile '{profile.cert_file}'",
+            "certificate and privateKeyFile are to be PEM and belong together, and the password is to open the key",
         )
     if profile.ca_file is not None:
-        check(proton.ssl_domain_set_trusted_ca_db(domain, _encoded(profile.ca_file)), f"caCertFile '{profile.ca_file}'")
+        check(
+            proton.ssl_domain_set_trusted_ca_db(domain, _encoded(profile.ca_file)),
+            f"caCertFile '{profile.ca_file}'",
+            CA_WANTED,
+        )
     check(
         proton.ssl_domain_set_protocols(domain, _encoded(profile.protocols or DEFAULT_PROTOCOLS)),
         f"protocols '{profile.protocols}'",
+        "known are TLSv1, TLSv1.1, TLSv1.2 and TLSv1.3, as far as the system's OpenSSL allows them",
     )
     if profile.ciphers is not None:
         if proton.ssl_domain_set_ciphers(domain, _encoded(profile.ciphers)) != 0:
@@ -88,15 +98,28 @@ def tls_domain(profile: TlsProfile, *, is_server: bool, verify_peer: bool, verif
         check(
             proton.ssl_domain_set_peer_authentication(domain, mode, _encoded(profile.ca_file)),
             f"caCertFile '{profile.ca_file}'",
+            CA_WANTED,
         )
     else:
         check(
             proton.ssl_domain_set_peer_authentication(domain, proton.SSL_ANONYMOUS_PEER, proton.NULL),
             "peer authentication",
+            "the engine gives no reason",
         )
     if is_server and allow_plain:
         proton.ssl_domain_allow_unsecured_client(domain)
     return domain
+
+
+def _unreadable(profile: TlsProfile) -> str:
+    """Say which file of a profile cannot be read, and why; empty where they all can (the engine keeps its reasons)."""
+    for path in (profile.ca_file, profile.cert_file, profile.key_file):
+        try:
+            if path is not None:
+                Path(path).open("rb").close()
+        except OSError as error:
+            return f"cannot read {path}: {error.strerror}"
+    return ""
 
 
 def free_domain(domain: Any) -> None:

@@ -158,16 +158,20 @@ def test_files_that_cannot_be_used(server: Credentials, tmp_path: Path) -> None:
     empty = tmp_path / "empty.pem"
     empty.write_text("nothing\n")
     missing = tmp_path / "missing.pem"
-    for broken in (
-        TlsProfile(name="p", cert_file=str(missing)),
-        TlsProfile(name="p", cert_file=str(empty), key_file=str(empty)),
-        TlsProfile(name="p", cert_file=str(server.cert), key_file=str(empty)),
-        TlsProfile(name="p", ca_file=str(missing)),
-        profile(server, ciphers="NO-SUCH-CIPHER"),
-        profile(server, protocols="TLSv0.9"),
+    unreadable = f"cannot read {missing}: No such file or directory"
+    for broken, reason in (
+        (TlsProfile(name="p", cert_file=str(missing)), unreadable),
+        (TlsProfile(name="p", cert_file=str(server.cert), key_file=str(missing)), unreadable),
+        (TlsProfile(name="p", cert_file=str(empty), key_file=str(empty)), "are to be PEM and belong together"),
+        (TlsProfile(name="p", cert_file=str(server.cert), key_file=str(empty)), "are to be PEM and belong together"),
+        (TlsProfile(name="p", ca_file=str(missing)), unreadable),
+        (TlsProfile(name="p", ca_file=str(empty)), "one or more certificates in PEM"),
+        (profile(server, ciphers="NO-SUCH-CIPHER"), "NO-SUCH-CIPHER"),
+        (profile(server, protocols="TLSv0.9"), "known are TLSv1, "),
     ):
-        with pytest.raises(ConfigError, match="sslProfile 'p'"):
+        with pytest.raises(ConfigError, match="sslProfile 'p'") as caught:
             tls_domain(broken, is_server=True, verify_peer=False, verify_host=False, allow_plain=False)
+        assert reason in str(caught.value)
 
 
 def test_no_secret_is_shown() -> None:
