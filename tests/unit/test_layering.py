@@ -30,13 +30,13 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "server": (*BOTTOM, "adaptors", "core", "engine", "net", "routing", "mgmt", "server"),
     "cli": (*BOTTOM, "mgmt.client", "mgmt.config", "mgmt.entity_types", "mgmt.levels", "cli"),
     "cli.top": (*BOTTOM, "mgmt.client", "mgmt.vanflow_client", "mgmt.vanflow_summary", "cli"),
-    "cli.vanrouter": (*BOTTOM, "server", "mgmt.config", "mgmt.logs", "mgmt.options", "cli"),
+    "cli.vanrouter": (*BOTTOM, "server", "mgmt.advice", "mgmt.config", "mgmt.logs", "mgmt.options", "cli"),
     "__main__": ("cli",),
 }
 
 PURE = (
-    "routing", "mgmt.schema", "mgmt.attributes", "mgmt.entities", "mgmt.config", "mgmt.agent", "mgmt.vanflow",
-    "mgmt.vanflow_picture", "mgmt.vanflow_source", "mgmt.vanflow_summary",
+    "routing", "mgmt.schema", "mgmt.attributes", "mgmt.entities", "mgmt.config", "mgmt.agent",
+    "mgmt.advice", "mgmt.vanflow", "mgmt.vanflow_picture", "mgmt.vanflow_source", "mgmt.vanflow_summary",
 )  # fmt: skip
 IMPURE_MODULES = {
     "asyncio", "http", "logging.handlers", "multiprocessing", "queue", "random", "secrets", "select", "selectors",

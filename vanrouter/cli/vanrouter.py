@@ -11,6 +11,7 @@ import logging
 import os
 import resource
 import signal
+import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +20,8 @@ from typing import NoReturn
 from vanrouter import __version__
 from vanrouter.cli.daemon import Handshake, become, detach, write_pid_file
 from vanrouter.errors import ConfigError, VanrouterError
-from vanrouter.mgmt.config import Configuration, load_file
+from vanrouter.mgmt.advice import Machine
+from vanrouter.mgmt.config import Configuration, can_read, load_file
 from vanrouter.mgmt.logs import Logs
 from vanrouter.mgmt.options import EXIT_INTERRUPTED, StartOptions
 
@@ -82,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _check(path: str) -> int:
     try:
-        configuration = load_file(path)
+        configuration = load_file(path, machine=Machine(can_read=can_read, knows_service=_knows_service))
     except ConfigError as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return 1
@@ -92,9 +94,17 @@ def _check(path: str) -> int:
     return 0
 
 
+def _knows_service(name: str) -> bool:
+    try:
+        socket.getservbyname(name, "tcp")
+    except OSError:
+        return False
+    return True
+
+
 def _start(arguments: argparse.Namespace, path: str, pid_file: str | None, logs: Logs, handshake: Handshake) -> int:
     try:
-        configuration = load_file(path)
+        configuration = load_file(path, machine=Machine(can_read=can_read, knows_service=_knows_service))
     except ConfigError as error:
         return _fail(f"Cannot load configuration file {path}: {error}", handshake)
     logs.configure((entity.attributes for entity in configuration.of("log")), configuration.router.attributes)

@@ -6,13 +6,15 @@ attribute, what is wrong and what would be right; `Configuration.warnings` holds
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from vanrouter.errors import ConfigError
 from vanrouter.ids import AREA, random_suffix
 from vanrouter.mgmt import rules
+from vanrouter.mgmt.advice import Machine, advise
 from vanrouter.mgmt.attributes import suggestion
 from vanrouter.mgmt.entities import EntityConfig, Registry
 from vanrouter.mgmt.entity_types import DEFAULT_LOG_MODULE, LOG_MODULES, SCHEMA
@@ -71,12 +73,15 @@ class Configuration:
         return self.of("router")[0]
 
 
-def load_file(path: str, *, invent_suffix: Callable[[], str] = random_suffix) -> Configuration:
+def load_file(
+    path: str, *, invent_suffix: Callable[[], str] = random_suffix, machine: Machine | None = None
+) -> Configuration:
     """Read and check a file: JSON for `.json`, YAML for `.yaml` and `.yml`, conf for the rest.
 
     Args:
         path: the file.
         invent_suffix: gives the random part of a router id that is not configured.
+        machine: whom to ask about what the file names; this machine's files when left out.
 
     Raises:
         ConfigError: the file cannot be read, or something in it is wrong.
@@ -93,23 +98,37 @@ def load_file(path: str, *, invent_suffix: Callable[[], str] = random_suffix) ->
     except UnicodeDecodeError as error:
         line = octets.count(b"\n", 0, error.start) + 1
         raise ConfigError("", "not text in UTF-8", file=path, line=line) from None
-    return load_text(text, path, invent_suffix=invent_suffix)
+    return load_text(text, path, invent_suffix=invent_suffix, machine=machine or Machine(can_read=can_read))
 
 
-def load_text(text: str, file: str, *, invent_suffix: Callable[[], str] = random_suffix) -> Configuration:
+def can_read(path: str) -> bool:
+    """Say whether this process may read that file."""
+    return os.access(path, os.R_OK)
+
+
+def load_text(
+    text: str, file: str, *, invent_suffix: Callable[[], str] = random_suffix, machine: Machine | None = None
+) -> Configuration:
     """Check the text of a file, as `load_file` does.
+
+    Args:
+        text: what is in it.
+        file: its name, for errors.
+        invent_suffix: gives the random part of a router id that is not configured.
+        machine: whom to ask about what the text names; nobody when left out.
 
     Raises:
         ConfigError: something in it is wrong.
     """
     if not text:
         raise ConfigError("", "is empty; a file with only a comment gives a standalone router", file=file)
-    return _Builder(file, invent_suffix).build(parse(text, file))
+    return _Builder(file, invent_suffix, machine or Machine()).build(parse(text, file))
 
 
 class _Builder:
-    def __init__(self, file: str, invent_suffix: Callable[[], str]) -> None:
+    def __init__(self, file: str, invent_suffix: Callable[[], str], machine: Machine) -> None:
         self._file = file
+        self._machine = machine
         self._invent_suffix = invent_suffix
         self._warnings: list[str] = []
         self._registry = Registry(SCHEMA)
@@ -201,8 +220,10 @@ class _Builder:
             assert section is not None  # what is added by default breaks no rule
             raise self._placed(error, section) from None
         self._entities.append(entity)
-        for key, warning in _advice(entity):
-            self._warn(entity.line, key, warning)
+        for advice in advise(entity, self._machine):
+            key = f"{entity.type}.{advice.attribute}" if advice.attribute else entity.type
+            line = section.lines.get(advice.attribute, entity.line) if section is not None else None
+            self._warn(line, key, advice.text)
 
     def _placed(self, error: InvalidEntityError, section: RawSection) -> ConfigError:
         line = section.lines.get(error.attribute, section.line)
@@ -210,19 +231,3 @@ class _Builder:
 
     def _warn(self, line: int | None, key: str, text: str) -> None:
         self._warnings.append(str(ConfigError(key, text, file=self._file, line=line)))
-
-
-def _advice(entity: EntityConfig) -> Iterator[tuple[str, str]]:
-    """Yield what is allowed but probably not meant."""
-    attributes = entity.attributes
-    name = attributes.get("name") or f"{attributes.get('host')}:{attributes.get('port')}"
-    if entity.type in ("listener", "connector") and attributes.get("role") in rules.ROUTER_ROLES:
-        if not attributes.get("sslProfile"):
-            yield entity.type, f"{name} links routers without TLS; set sslProfile"
-        elif entity.type == "listener" and attributes.get("requireSsl") is not True:
-            yield entity.type, f"{name} accepts routers without TLS; set requireSsl: yes"
-    if entity.type == "connector" and attributes.get("sslProfile") and attributes.get("verifyHostname") is False:
-        yield "connector.verifyHostname", f"{name} does not check whose certificate it is shown"
-    if entity.type == "sslProfile" and not rules.UID_FORMAT.fullmatch(str(attributes.get("uidFormat", ""))):
-        text = f"Invalid format for uidFormat field in sslProfile '{name}': {attributes['uidFormat']}; it is ignored"
-        yield "sslProfile.uidFormat", text
