@@ -10,9 +10,8 @@ INTERIOR = "router {\n mode: interior\n id: A\n}\n"
 
 
 def warnings(text: str, *, readable: frozenset[str] = frozenset()) -> list[str]:
-    return load_text(
-        text, "x.conf", machine=Machine(can_read=readable.__contains__, knows_service="amqp".__eq__)
-    ).warnings
+    machine = Machine(can_read=readable.__contains__, knows_service="postgresql".__eq__)
+    return load_text(text, "x.conf", machine=machine).warnings
 
 
 @pytest.mark.parametrize(
