@@ -235,22 +235,29 @@ class AddressRules:
 
     def add(self, rule: AddressRule) -> None:
         """Add a rule; one of the same pattern is replaced."""
-        self._rules[self._normal(rule.pattern)] = rule
-        self._rebuild()
+        pattern = self._normal(rule.pattern)
+        self._rules[pattern] = rule
+        node = self._tree
+        for token in pattern.split("/"):
+            node = node.setdefault(token, {})
+        node[""] = rule
+        self._matches.clear()
 
     def remove(self, pattern: str) -> None:
         """Remove the rule of that pattern."""
-        self._rules.pop(self._normal(pattern), None)
-        self._rebuild()
-
-    def _rebuild(self) -> None:
-        self._tree = {}
+        pattern = self._normal(pattern)
+        if self._rules.pop(pattern, None) is None:
+            return
+        nodes = [self._tree]
+        tokens = pattern.split("/")
+        for token in tokens:
+            nodes.append(nodes[-1][token])
+        del nodes.pop()[""]
+        for node, token in zip(reversed(nodes), reversed(tokens), strict=True):
+            if node[token]:
+                break
+            del node[token]
         self._matches.clear()
-        for pattern, rule in self._rules.items():
-            node = self._tree
-            for token in pattern.split("/"):
-                node = node.setdefault(token, {})
-            node[""] = rule
 
     def match(self, path: str) -> AddressRule | None:
         """Return the most specific rule for a path."""

@@ -90,6 +90,7 @@ class Registry:
         self._shared = _Names()
         self._own: dict[str, _Names] = {}
         self._unnamed: dict[str, int] = {}
+        self._by_key: dict[tuple[str, Callable[[Mapping[str, object]], str]], dict[str, Entity]] = {}
 
     def __iter__(self) -> Iterator[Entity]:
         for entities in self._of.values():
@@ -107,6 +108,16 @@ class Registry:
         """Return the entity of exactly this type with this name."""
         found = self._names(self.schema[short]).by_name.get(name)
         return found if found is not None and found.type.short == short else None
+
+    def by_key(self, short: str, key: Callable[[Mapping[str, object]], str]) -> Mapping[str, Entity]:
+        """Return the entities of a type by what `key` makes of their attributes, which must not change while they live.
+
+        Made at the first call, kept up to date afterwards: one more entity costs the same among few and among many.
+        """
+        found = self._by_key.get((short, key))
+        if found is None:
+            found = self._by_key[short, key] = {key(entity.attributes): entity for entity in self.of(short)}
+        return found
 
     def find(self, entity_type: EntityType | None, *, name: str | None, identity: str | None) -> Entity | None:
         """Return an entity by identity, else by name, among those that share names with the type."""
@@ -168,6 +179,9 @@ class Registry:
             names.by_name[entity.name] = entity
         names.by_identity[entity.identity] = entity
         self._of.setdefault(entity.type.short, {})[entity.identity] = entity
+        for (short, key), found in self._by_key.items():
+            if short == entity.type.short:
+                found[key(entity.attributes)] = entity
 
     def remove(self, entity: Entity) -> None:
         """Forget an entity."""
@@ -176,6 +190,9 @@ class Registry:
         del names.by_identity[entity.identity]
         if entity.name is not None:
             del names.by_name[entity.name]
+        for (short, key), found in self._by_key.items():
+            if short == entity.type.short:
+                found.pop(key(entity.attributes), None)
 
     def _names(self, entity_type: EntityType) -> _Names:
         return self._own.setdefault(entity_type.short, _Names()) if entity_type.counted else self._shared

@@ -206,7 +206,7 @@ def _address_match(entity_type: EntityType, attributes: Attributes, registry: Re
     mine = address_pattern(attributes)
     if not mine:
         raise _refusal(entity_type, word.lower(), f"{word} invalid - no tokens")
-    if any(address_pattern(other.attributes) == mine for other in registry.of("address")):
+    if mine in registry.by_key("address", address_pattern):
         raise _refusal(entity_type, word.lower(), "Already exists")
     priority = _number(attributes, "priority")
     if priority is not None and not 0 <= priority <= MAX_PRIORITY:

@@ -18,6 +18,7 @@ from vanrouter.engine.messages import Head, Message, decode_message, encode_mess
 from vanrouter.engine.sections import Int
 from vanrouter.errors import PeerError
 from vanrouter.mgmt.agent import Reply, Request
+from vanrouter.mgmt.permissions import is_reading
 from vanrouter.server.gathering import Gatherer
 from vanrouter.server.policy import host_of
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("vanrouter.mgmt")
 
 UNREADABLE = ("amqp:decode-error", "the application properties are no map whose keys are all different")
+
+BUSY = Reply(status=500, description="Too many requests wait for the end of a reload; try again later", body={})
 
 ADDRESSES = ("$management", "_local/$management", "_local/$_management_internal")
 
@@ -62,6 +65,14 @@ class ManagementNode:
             user="anonymous" if receiver is None else user_of(receiver.connection),
             is_trusted=receiver is None or is_trusted(receiver.connection),
         )
+        reloader = self._site.reloader
+        if reloader.is_changing and not is_reading(str(request.operation).upper()):
+            if not reloader.when_done(lambda: self._handle(message, request, receiver)):
+                self._reply(message, BUSY)
+            return
+        self._handle(message, request, receiver)
+
+    def _handle(self, message: Message, request: Request, receiver: Receiver | None) -> None:
         self._site.requester = None if receiver is None else receiver.connection
         reply = self._site.agent.handle(
             request, later=lambda made: self._reply(message, made), gather=self.gatherer.gather

@@ -3,12 +3,16 @@
 Layer: 5. Source: management.md, sections 9 and 10; the C router has no reload. What the file says wins over what
 requests have changed of its entities; what requests have created stays. A change that could not be put in force is
 undone, and so are those before it.
+
+Ten thousand entities are some tenths of a second of work: it is done a little at a time, traffic goes on between, and
+management requests that would change something wait for its end (`is_changing`, `when_done`).
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, MutableMapping
+import time
+from collections.abc import Callable, Generator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -26,6 +30,13 @@ if TYPE_CHECKING:
     from vanrouter.server.site import Site
 
 logger = logging.getLogger("vanrouter.mgmt")
+
+SLICE_S = 0.0005
+"""Processor time taken in one go; the change of an entity that was begun is finished."""
+PAUSE_S = 0.001
+"""For others, between two slices."""
+MAX_WAITING = 10_000
+"""Requests that may wait for the end of a reload."""
 
 Outcome = dict[str, list[str]]
 """`created`, `updated` and `deleted`: identities."""
@@ -51,6 +62,9 @@ class Plan:
     logs: list[EntityConfig] = field(default_factory=list)
 
 
+_Read = tuple[Configuration, list[EntityConfig]]
+
+
 class Reloader:
     """Reads the configuration file again.
 
@@ -63,11 +77,17 @@ class Reloader:
         self._site = site
         self._file = file
         self._is_reading = False
+        self.is_changing = False
+        """What is configured is being compared and changed: nobody else may change anything."""
+        self._steps: Generator[None, None, Outcome] | None = None
+        self._warnings: list[str] = []
+        self._done: Callable[[Outcome | VanrouterError], object] = lambda _outcome: None
+        self._waiting: list[Callable[[], object]] = []
         self._undo: list[Callable[[], object]] = []
 
     def reload(self, done: Callable[[Outcome | VanrouterError], object]) -> None:
         """Read the file beside the loop, put in force what differs, and tell `done` what that was, or why not."""
-        if self._is_reading:
+        if self._is_reading or self.is_changing:
             done(ManagementError(400, "A reload is going on; try again when it is over"))
             return
         if self._site.drain.is_on:
@@ -76,77 +96,140 @@ class Reloader:
         self._is_reading = True
         # The id stays: a file without one must not invent another.
         suffix = str(self._site.router_attributes["id"]).partition("_")[2]
-        self._site.reactor.run_in_thread(
-            lambda: load_file(self._file, invent_suffix=lambda: suffix), lambda result: self._loaded(result, done)
-        )
+        self._site.reactor.run_in_thread(lambda: _read(self._file, suffix), lambda result: self._loaded(result, done))
 
-    def _loaded(self, result: Configuration | Exception, done: Callable[[Outcome | VanrouterError], object]) -> None:
+    def when_done(self, callback: Callable[[], object]) -> bool:
+        """Have `callback` called when the reload that is going on is over; False: too many wait already."""
+        if len(self._waiting) >= MAX_WAITING:
+            return False
+        self._waiting.append(callback)
+        return True
+
+    def _loaded(self, result: _Read | Exception, done: Callable[[Outcome | VanrouterError], object]) -> None:
         self._is_reading = False
-        try:
-            if isinstance(result, Exception):
-                raise result
-            outcome = self.put_in_force(result)
-        except VanrouterError as error:
-            logger.error("Configuration not reloaded, nothing has changed: %s", error)
-            done(error)
+        self._done = done
+        if isinstance(result, VanrouterError):
+            self._failed(result)
             return
-        for warning in result.warnings:
+        if isinstance(result, Exception):
+            self.on_crash()
+            raise result
+        configuration, vhosts = result
+        self._warnings = list(configuration.warnings)
+        self._steps = self.steps(configuration, vhosts)
+        self.is_changing = True
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Do some of it; the rest later."""
+        steps = self._steps
+        if steps is None or self._site.is_shutting_down:
+            return
+        begun = time.thread_time()
+        try:
+            next(steps)
+            while time.thread_time() - begun < SLICE_S:
+                next(steps)
+        except StopIteration as stop:
+            self._succeeded(stop.value)
+        except VanrouterError as error:
+            self._failed(error)
+        else:
+            self._site.reactor.call_later(PAUSE_S, self._go_on)
+
+    def on_crash(self) -> None:
+        """A step has failed for a reason that is a bug (the loop's crash boundary); it was undone."""
+        self._failed(ManagementError(500, "Internal error while the configuration was reloaded; the log says more"))
+
+    def _succeeded(self, outcome: Outcome) -> None:
+        for warning in self._warnings:
             logger.warning("%s", warning)
         counts = [len(outcome[word]) for word in ("created", "updated", "deleted")]
         logger.info("Configuration reloaded: %d created, %d updated, %d deleted", *counts)
+        self._over(outcome)
+
+    def _failed(self, error: VanrouterError) -> None:
+        logger.error("Configuration not reloaded, nothing has changed: %s", error)
+        self._over(error)
+
+    def _over(self, outcome: Outcome | VanrouterError) -> None:
+        self.is_changing = False
+        self._steps = None
+        done, self._done = self._done, lambda _outcome: None
+        waiting, self._waiting = self._waiting, []
+        for callback in waiting:
+            self._site.reactor.call_soon(callback)
         done(outcome)
 
-    def put_in_force(self, configuration: Configuration) -> Outcome:
-        """Change what differs.
+    def steps(self, configuration: Configuration, vhosts: list[EntityConfig]) -> Generator[None, None, Outcome]:
+        """Change what differs, an entity or so at each step.
+
+        Args:
+            configuration: what the file says.
+            vhosts: those of its `policyDir`.
+
+        Returns:
+            What has changed.
 
         Raises:
             ConfigError: something cannot be; nothing has changed then.
         """
-        plan = self._plan(configuration)
         self._undo = []
         try:
-            return self._execute(plan)
-        except BaseException:
+            plan = yield from self._plan([*configuration.entities, *vhosts])
+            return (yield from self._execute(plan))
+        except Exception:
             while self._undo:
                 self._undo.pop()()
+                yield
             raise
 
     # --- what differs ---
 
-    def _plan(self, configuration: Configuration) -> Plan:
+    def _plan(self, wanted: list[EntityConfig]) -> Generator[None, None, Plan]:
         registry = self._site.registry
         plan = Plan()
-        wanted = [*configuration.entities, *_vhosts_of(configuration)]
-        self._check_candidates(wanted)
-        present = {key_of(entity.type.short, _values(entity), entity.identity): entity for entity in registry}
+        identities = yield from self._check_candidates(wanted)
+        present: dict[tuple[object, ...], Entity] = {}
+        for entity in registry:
+            present[key_of(entity.type.short, _values(entity), entity.identity)] = entity
+            yield
         seen: set[Entity] = set()
-        for config in wanted:
-            entity = present.get(_key_of_config(config))
-            if entity is None or entity in seen:
+        for config, identity in zip(wanted, identities, strict=True):
+            yield
+            found = present.get(key_of(config.type, config.attributes, identity))
+            if found is None or found in seen:
                 plan.added.append(config)
                 continue
-            seen.add(entity)
-            changes = _differences(_values(entity), config.attributes)
-            if entity.type.short == "sslProfile":
-                changes |= self._changed_files(entity)
-            if changes and entity.type.short == "log":
+            seen.add(found)
+            changes = _differences(_values(found), config.attributes)
+            if found.type.short == "sslProfile":
+                changes |= self._changed_files(found)
+            if changes and found.type.short == "log":
                 plan.logs.append(config)
             elif changes:
                 self._refuse_fixed(config, changes)
-                plan.changed.append(Change(entity, config, changes))
+                plan.changed.append(Change(found, config, changes))
         plan.removed = [entity for entity in registry if entity.is_from_file and entity not in seen]
         return plan
 
-    def _check_candidates(self, wanted: list[EntityConfig]) -> None:
+    def _check_candidates(self, wanted: list[EntityConfig]) -> Generator[None, None, list[str]]:
         """Look whether everything that would be there can be: names, profiles, passwords, roles.
+
+        Returns:
+            The identities of what is wanted.
 
         Raises:
             ConfigError: something cannot.
         """
         candidates = Registry(SCHEMA)
-        router = wanted[[config.type for config in wanted].index("router")]
+        router = next(config for config in wanted if config.type == "router")
         settings = Settings(candidates, router.attributes, self._site.options.logs)
-        loaded = [(candidates.load(config), config) for config in wanted]
+        loaded: list[tuple[Entity, EntityConfig]] = []
+        for config in wanted:
+            loaded.append((candidates.load(config), config))
+            yield
+        identities = [entity.identity for entity, _ in loaded]
         for own in self._site.registry:
             if not own.is_from_file:
                 attributes = {**own.attributes, "name": own.name} if own.name != own.identity else own.attributes
@@ -156,6 +239,7 @@ class Reloader:
                 except InvalidEntityError as error:
                     reason = f"{error.reason}; {own.identity} was created while running"
                     raise ConfigError(own.type.short, reason, file=self._file) from None
+                yield
         for entity, config in loaded:
             try:
                 _translate(settings, entity)
@@ -163,6 +247,8 @@ class Reloader:
                 if error.file is not None:
                     raise
                 raise ConfigError(error.key, error.reason, file=config.file, line=config.line) from error
+            yield
+        return identities
 
     def _refuse_fixed(self, config: EntityConfig, changes: Mapping[str, object]) -> None:
         fixed = FIXED.get(config.type, frozenset())
@@ -180,7 +266,7 @@ class Reloader:
 
     # --- putting it in force ---
 
-    def _execute(self, plan: Plan) -> Outcome:
+    def _execute(self, plan: Plan) -> Generator[None, None, Outcome]:
         registry = self._site.registry
         places = {_place(config.type, config.attributes) for config in plan.added} - {None}
         names = {config.attributes.get("name") for config in plan.added} - {None}
@@ -190,7 +276,7 @@ class Reloader:
             or entity.type.short in ("address", "autoLink", "vhost", "site")
         ]  # fmt: skip
         outcome: Outcome = {"created": [], "updated": [], "deleted": [entity.identity for entity in plan.removed]}
-        self._remove(early)
+        yield from self._remove(early)
         steps: list[EntityConfig | Change] = [*plan.added, *plan.changed]
         for step in sorted(steps, key=_rank):
             if isinstance(step, Change):
@@ -201,13 +287,17 @@ class Reloader:
                 self._undo.append(lambda entity=entity: registry.remove(entity))  # type: ignore[misc]
                 self._bring_up(entity, step)
                 outcome["created"].append(entity.identity)
-        self._remove([entity for entity in plan.removed if entity not in early])
+            yield
+        left = set(plan.removed).difference(early)
+        yield from self._remove([entity for entity in plan.removed if entity in left])
         outcome["updated"] += self._take_logs(plan)
         for change in plan.changed:
             change.entity.is_from_file = True
         return outcome
 
-    def _remove(self, entities: list[Entity]) -> None:
+    def _remove(self, entities: list[Entity]) -> Generator[None, None, None]:
+        if not entities:
+            return
         site, registry = self._site, self._site.registry
         order = {entity: number for number, entity in enumerate(registry)}
         for entity in sorted(entities, key=lambda one: (-START_ORDER.index(one.type.short), -order[one])):
@@ -220,6 +310,7 @@ class Reloader:
                 self._undo.append(lambda entity=entity: site.bring_up(entity))  # type: ignore[misc]
             registry.remove(entity)
             self._undo.append(lambda entity=entity: registry.restore(entity))  # type: ignore[misc]
+            yield
 
     def _bring_up(self, entity: Entity, config: EntityConfig) -> None:
         site = self._site
@@ -283,6 +374,12 @@ class Reloader:
         return ConfigError(key, reason, file=config.file, line=config.line)
 
 
+def _read(file: str, suffix: str) -> _Read:
+    """Read the file, and the vhosts that it names; in a thread beside the loop."""
+    configuration = load_file(file, invent_suffix=lambda: suffix)
+    return configuration, vhosts_of(configuration)
+
+
 def key_of(short: str, values: Mapping[str, object], identity: str) -> tuple[object, ...]:
     """Return what makes an entity of the file the same as one that runs: its identity, or all it says."""
     if short in ("address", "autoLink"):
@@ -290,11 +387,6 @@ def key_of(short: str, values: Mapping[str, object], identity: str) -> tuple[obj
     if short in ("router", "network", "policy", "site"):
         return (short,)
     return (short, identity)
-
-
-def _key_of_config(config: EntityConfig) -> tuple[object, ...]:
-    identity = Registry(SCHEMA).load(config).identity if config.type not in ("address", "autoLink") else ""
-    return key_of(config.type, config.attributes, identity)
 
 
 def _become(running: MutableMapping[str, object], values: Mapping[str, object]) -> None:
@@ -327,7 +419,12 @@ def _rank(step: EntityConfig | Change) -> int:
     return START_ORDER.index(step.type if isinstance(step, EntityConfig) else step.config.type)
 
 
-def _vhosts_of(configuration: Configuration) -> list[EntityConfig]:
+def vhosts_of(configuration: Configuration) -> list[EntityConfig]:
+    """Return the vhosts of `policyDir`.
+
+    Raises:
+        ConfigError: a file there is wrong.
+    """
     folder = configuration.of("policy")[0].attributes.get("policyDir")
     found = list(vhost_entities(folder)) if isinstance(folder, str) and folder else []
     candidates = Registry(SCHEMA)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from vanrouter.core.table import Address, AddressRule, AddressTable, Node, Treatment
+from vanrouter.core.table import Address, AddressRule, AddressRules, AddressTable, Node, Treatment
 
 
 @pytest.fixture
@@ -249,3 +251,21 @@ def test_permanent_addresses_stay(table: AddressTable) -> None:
     stranger = Address("Ma", Treatment.BALANCED, None)
     table.drop_if_unused(stranger)
     assert table.get("Ma") is address
+
+
+@given(st.lists(st.tuples(st.booleans(), st.sampled_from(["a", "a/b", "a/*", "a/#", "#", "b/#", "a.b", "*/b"]))))
+def test_rules_that_come_and_go_leave_nothing_behind(steps: list[tuple[bool, str]]) -> None:
+    rules, present = AddressRules(Treatment.BALANCED), {}
+    for is_added, pattern in steps:
+        if is_added:
+            rule = present[pattern.replace(".", "/")] = AddressRule(pattern=pattern, treatment=Treatment.CLOSEST)
+            rules.add(rule)
+        else:
+            present.pop(pattern.replace(".", "/"), None)
+            rules.remove(pattern)
+        fresh = AddressRules(Treatment.BALANCED)
+        for rule in present.values():
+            fresh.add(rule)
+        assert rules._tree == fresh._tree
+        for path in ("a", "a/b", "a/c", "b/b", "c"):
+            assert rules.match(path) == fresh.match(path)

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from vanrouter.errors import ConfigError
+from vanrouter.mgmt import rules
 from vanrouter.mgmt.config import START_ORDER, Configuration, load_file, load_text
 from vanrouter.mgmt.entity_types import LOG_MODULES
 from vanrouter.mgmt.secrets import Secret
@@ -184,3 +186,17 @@ def test_huge_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     big.write_text("# " + "x" * 20)
     with pytest.raises(ConfigError, match="not a configuration file"):
         load_file(str(big))
+
+
+def test_the_work_for_an_address_does_not_grow_with_their_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = 0
+    pattern = rules.address_pattern
+
+    def counted(attributes: Mapping[str, object]) -> str:
+        nonlocal seen
+        seen += 1
+        return pattern(attributes)
+
+    monkeypatch.setattr(rules, "address_pattern", counted)
+    load_text("".join(f"address {{\n prefix: p{number}\n}}\n" for number in range(500)), "many.conf")
+    assert seen <= 3 * 500

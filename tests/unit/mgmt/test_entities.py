@@ -112,3 +112,16 @@ def test_typed_reading(registry: Registry) -> None:
 
 def test_numbers_count_by_themselves() -> None:
     assert identity_of(Registry(SCHEMA), "address", prefix="q") == "1"
+
+
+def test_by_key_follows_what_comes_and_goes() -> None:
+    registry = Registry(SCHEMA)
+    prefix = lambda attributes: str(attributes.get("prefix"))  # noqa: E731
+    first = registry.add(SCHEMA["address"], {"prefix": "a"})
+    assert registry.by_key("address", prefix) == {"a": first}
+    second = registry.add(SCHEMA["address"], {"prefix": "b"})
+    assert registry.by_key("address", prefix) == {"a": first, "b": second}
+    registry.remove(first)
+    registry.restore(first)
+    registry.remove(second)
+    assert registry.by_key("address", prefix) == {"a": first}

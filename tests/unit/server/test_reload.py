@@ -12,16 +12,25 @@ import pytest
 from tests.system.pki import Pki
 from tests.unit.server.sites import LISTENER, ROUTER, Bench
 from tests.unit.server.test_site import section
+from vanrouter.engine.messages import Message, decode_message, encode_message
 from vanrouter.errors import ConfigError, ManagementError, VanrouterError
 from vanrouter.mgmt.config import load_text
+from vanrouter.server import reload
 from vanrouter.server.policy import REFUSED
-from vanrouter.server.reload import Reloader
+from vanrouter.server.reload import Reloader, vhosts_of
 
 BASE = ROUTER + LISTENER
 
 
 def again(bench: Bench, text: str) -> dict[str, list[str]]:
-    return bench.site.reloader.put_in_force(load_text(text, "test.conf"))
+    configuration = load_text(text, "test.conf")
+    steps = bench.site.reloader.steps(configuration, vhosts_of(configuration))
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            outcome: dict[str, list[str]] = stop.value
+            return outcome
 
 
 def told(**words: list[str]) -> dict[str, list[str]]:
@@ -242,11 +251,9 @@ def wait_for(bench: Bench, ask: Callable[[], Any]) -> Any:
     if ask() is None:
         for _ in range(500):
             bench.reactor.run_once(0.01)
-            bench.settle()
+            bench.advance(0.01)
             if len(manager.drain.got) > before:
                 break
-    from vanrouter.engine.messages import decode_message
-
     manager.drain.credit(1)
     return decode_message(bytes(manager.drain.got[-1].content))
 
@@ -259,3 +266,82 @@ def test_one_at_a_time(bench: Bench) -> None:
     while len(told) < 2:
         bench.reactor.run_once(0.05)
     assert isinstance(told[1], ConfigError), "there is no file"
+
+
+def many(count: int) -> str:
+    return "".join(section("address", prefix=f"p{number}", distribution="closest") for number in range(count))
+
+
+def test_a_large_file_is_put_in_force_a_little_at_a_time(
+    bench_of: Callable[[str], Bench], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reads go on between, what would change something waits for the end."""
+    monkeypatch.setattr(reload, "SLICE_S", 0.0)  # each step is a slice: the processor's clock is not the test's
+    file = tmp_path / "big.conf"
+    file.write_text(BASE + many(30))
+    bench = bench_of(BASE)
+    bench.site.reloader._file = str(file)
+    bench.start()
+    manager = bench.manager
+    outcomes: list[object] = []
+    bench.site.reload(outcomes.append)
+    while not bench.site.reloader.is_changing:
+        bench.reactor.run_once(0.05)
+    for operation, properties in (
+        ("CREATE", {"type": "dummy"}),
+        ("RELOAD", {"name": "self"}),
+        ("READ", {"type": "router", "identity": "router/S"}),
+    ):
+        request = Message(
+            reply_to=manager.drain.address,
+            correlation_id=operation,
+            application_properties={"operation": operation, **properties},
+            body={},
+        )
+        manager.source.send(encode_message(request))
+    bench.settle()
+    answers = lambda: [decode_message(bytes(got.content)).correlation_id for got in manager.drain.got]  # noqa: E731
+    assert answers() == ["READ"]
+    assert outcomes == []
+    bench.advance(1)
+    assert len(outcomes) == 1
+    assert len(outcomes[0]["created"]) == 30  # type: ignore[index]
+    assert answers()[:2] == ["READ", "CREATE"]
+
+
+def test_a_bug_in_a_reload_is_told_and_undone(
+    bench_of: Callable[[str], Bench], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "file.conf"
+    file.write_text(BASE + many(3) + section("tcpListener", name="t", host="127.0.0.1", port=0, address="a"))
+    bench = bench_of(BASE)
+    bench.allows_crashes = True
+    bench.site.reloader._file = str(file)
+    bench.start()
+    before = shape(bench)
+
+    def fail(_entity: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(bench.site, "_up_tcpListener", fail)
+    outcomes: list[object] = []
+    bench.site.reload(outcomes.append)
+    while not outcomes:
+        bench.reactor.run_once(0.02)
+        bench.advance(0.01)
+    assert isinstance(outcomes[0], ManagementError)
+    assert shape(bench) == before
+    assert not bench.site.reloader.is_changing
+
+
+def test_too_many_requests_wait(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reload, "MAX_WAITING", 1)
+    reloader = bench.site.reloader
+    reloader.is_changing = True
+    assert bench.manager.send("CREATE", {}, type="dummy") is None
+    reply = bench.manager.send("CREATE", {}, type="dummy")
+    assert reply is not None
+    assert reply.application_properties["statusCode"] == 500
+    reloader._over(ManagementError(400, "enough"))
+    bench.settle()
+    assert len(bench.manager.query("dummy")) == 1
