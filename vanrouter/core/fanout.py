@@ -247,7 +247,7 @@ class Copy:
         sender.unsettled += 1
         self.pn = new_delivery(sender.pn)
         sender.connection.outgoing[self.pn] = self
-        state = delivery_remote_state(self._fanout.pn)
+        state = 0 if self._fanout.is_settled else delivery_remote_state(self._fanout.pn)
         if state:
             copy_outcome(self._fanout.pn, self.pn, state)
             proton.delivery_update(self.pn, state)

@@ -98,7 +98,7 @@ class Incoming:
         self.ended()
         if is_presettled:
             self.receiver.presettled += 1
-            self.settle(self.final)
+            self.settle(0)  # that is what it counts as, whatever becomes of it
         elif self.wants_settlement:
             self._settle_now()
 
@@ -136,7 +136,9 @@ class Incoming:
         """Tell the producer a terminal outcome of the router's own."""
         if self.is_settled:
             return
-        if state and not delivery_settled(self.pn):
+        if delivery_settled(self.pn):
+            state = 0  # nobody waits for it
+        elif state:
             set_outcome(self.pn, state)
         self.forwarder.dirty.add(self.receiver.connection.engine)
         if settled:

@@ -24,9 +24,12 @@ def test_presettled_to_nobody_is_dropped(world: World) -> None:
     tx = client.sender(None)
     tx.send(message("nobody"), settled=True)
     tx.send(message("nobody", "x" * 100_000), settled=True)
+    tx.send(message("nobody", "x" * 600_000), settled=True)
     world.settle()
     world.check()
     assert tx.credit == 250
+    link = tx.here
+    assert (link.deliveries, link.presettled, link.dropped_presettled, link.released) == (3, 3, 3, 0)
     rx = world.client(router).receiver("a")
     named = client.sender("a")
     rx.detach()
