@@ -15,6 +15,8 @@ from tests.unit.core.engines import (
     RECEIVED,
     REJECTED,
     RELEASED,
+    SND_MIXED,
+    SND_SETTLED,
     Client,
     Drain,
     Got,
@@ -24,7 +26,9 @@ from tests.unit.core.engines import (
     message,
 )
 from vanrouter.core.connection import Connection
-from vanrouter.core.router import Router
+from vanrouter.core.fanout import STRENGTH
+from vanrouter.core.peer import Role
+from vanrouter.core.router import Mode, Router
 from vanrouter.core.table import AddressRule, Treatment
 from vanrouter.engine import proton
 
@@ -35,14 +39,23 @@ OUTCOMES = [ACCEPTED, REJECTED, RELEASED, MODIFIED]
 CAPABILITIES = [(), ("qd.streaming-deliveries",), ("qd.resend-released",)]
 
 
+SHAPES = ["A", "AB", "ABC", "EA", "EAF"]
+"""Interior routers in a row; E and F are edges of A."""
+ERRORS = {REJECTED: ("test:condition", "because")}
+
+
 class Flight:
     """One message of the model."""
 
-    def __init__(self, sent: Sent, number: int, to: str, settled: bool) -> None:
+    def __init__(self, sent: Sent, number: int, to: str, settled: bool, losses: int) -> None:
         self.sent = sent
         self.number = number
         self.to = to
         self.settled = settled
+        self.losses = losses
+        """How often a consumer or a way had been lost when it began."""
+        self.takers: set[Drain] = set()
+        """Consumers that the router of its producer knew from its beginning to its end."""
         self.content = b""
         self.is_open = True
         self.is_aborted = False
@@ -62,6 +75,8 @@ class Peers(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.world = World()
+        self.losses = 0
+        self.all_sources: list[Source] = []
         self.clients: list[Client | None] = [None, None]
         self.sources: list[Source] = []
         self.resending: list[Source] = []
@@ -72,14 +87,31 @@ class Peers(RuleBasedStateMachine):
         self.is_apart = False
         self.by_content: dict[bytes, Flight] = {}
 
-    @initialize(routers=st.integers(1, 3), takes_streams=st.booleans())
-    def begin(self, routers: int, takes_streams: bool) -> None:
-        self.routers = self.world.chain(*"ABC"[:routers]) if routers > 1 else [self.world.router()]
+    @initialize(shape=st.sampled_from(SHAPES), takes_streams=st.booleans())
+    def begin(self, shape: str, takes_streams: bool) -> None:
+        world = self.world
+        if shape == "A":
+            self.routers = [world.router()]
+        elif "E" in shape:
+            self.routers = [world.router(name, Mode.EDGE) if name in "EF" else world.interior(name) for name in shape]
+            self.link_all()
+        else:
+            self.routers = world.chain(*shape)
         for router in self.routers:
             router.table.rules.add(AddressRule(pattern="m/#", treatment=Treatment.MULTICAST))
             router.table.rules.add(AddressRule(pattern="c/#", treatment=Treatment.CLOSEST))
         for side in range(2):
             self.connect(side, takes_streams=takes_streams)
+
+    def link_all(self) -> None:
+        """Connect neighbours that are not; an edge is the connector."""
+        for pair in pairwise(self.routers):
+            left, right = reversed(pair) if pair[1].is_edge else pair
+            if not any(leads_to(there, right) for there in left.amqp_connections.values()):
+                self.world.link(left, right, role=Role.EDGE if left.is_edge else Role.INTER_ROUTER)
+        inside = [router for router in self.routers if router.is_interior]
+        self.world.until(lambda: all(len(router.nodes) == len(inside) - 1 for router in inside))
+        self.world.settle()
 
     def connect(self, side: int, *, takes_streams: bool = False) -> None:
         capabilities = ("qd.streaming-links",) if takes_streams else ()
@@ -108,13 +140,18 @@ class Peers(RuleBasedStateMachine):
         address=st.sampled_from(ADDRESSES),
         capabilities=st.sampled_from(CAPABILITIES),
         alone=st.booleans(),
+        answers_drain=st.sampled_from([True, True, False]),
     )
-    def attach_sender(self, side: int, address: str | None, capabilities: tuple[str, ...], alone: bool) -> None:
+    def attach_sender(
+        self, side: int, address: str | None, capabilities: tuple[str, ...], alone: bool, answers_drain: bool
+    ) -> None:
         client = self.client(side)
         options = {"session": client.session()} if alone else {}
         link = client.sender(address, capabilities=capabilities, **options)
         assert not link.is_closed
+        link.answers_drain = answers_drain
         self.sources.append(link)
+        self.all_sources.append(link)
         if "qd.resend-released" in capabilities:
             self.resending.append(link)
 
@@ -124,11 +161,14 @@ class Peers(RuleBasedStateMachine):
         credit=st.sampled_from([0, 1, 3, 50]),
         auto=st.sampled_from([None, None, *OUTCOMES]),
         window=st.sampled_from([None, 1 << 16]),
+        settle=st.sampled_from([SND_MIXED, SND_MIXED, SND_SETTLED]),
     )
-    def attach_receiver(self, side: int, address: str, credit: int, auto: int | None, window: int | None) -> None:
+    def attach_receiver(
+        self, side: int, address: str, credit: int, auto: int | None, window: int | None, settle: int
+    ) -> None:
         client = self.client(side)
         options = {} if window is None else {"session": client.session(window)}
-        link = client.receiver(address, credit=credit, auto=auto, **options)
+        link = client.receiver(address, credit=credit, auto=auto, settle=settle, **options)
         assert not link.is_closed
         self.drains.append(link)
 
@@ -166,6 +206,7 @@ class Peers(RuleBasedStateMachine):
 
     def forget(self, links: list[Any], end: Any) -> None:
         """These links are over, with what was in flight on them."""
+        self.losses += any(isinstance(link, Drain) for link in links)
         for flight in self.flights:
             if flight.sent.link in links:
                 flight.is_open = False
@@ -200,8 +241,9 @@ class Peers(RuleBasedStateMachine):
         link = self.pick(self.ready(), index)
         to = link.address or to
         sent = link.begin(settled=settled)
-        flight = Flight(sent, self.number, to, settled)
+        flight = Flight(sent, self.number, to, settled, self.losses)
         flight.may_be_sent_again = link in self.resending
+        flight.takers = self.takers(link, to)
         flight.content = self.next_content(to, size)
         self.by_content[flight.content] = flight
         self.flights.append(flight)
@@ -213,12 +255,26 @@ class Peers(RuleBasedStateMachine):
         if rest:
             self.world.settle()
 
+    def takers(self, link: Source, to: str) -> set[Drain]:
+        """Consumers that get a message, or its choice, as far as the producer's router knows."""
+        router = link.client.there.router
+        address = router.address_for(to)
+        if address is None or self.is_apart:
+            return set()
+        return {
+            drain
+            for drain in self.drains
+            if drain.address == to
+            and (drain.client.there.router is router or drain.client.there.router.router_id in address.remotes)
+        }
+
     def ready(self) -> list[Source]:
         busy = {flight.sent.link for flight in self.flights if flight.is_open}
         return [link for link in self.sources if link.credit > 0 and link not in busy]
 
     def finish(self, flight: Flight) -> None:
         flight.is_open = False
+        flight.takers &= self.takers(flight.sent.link, flight.to)
         flight.sent.end()
 
     def open_flights(self) -> list[Flight]:
@@ -260,16 +316,19 @@ class Peers(RuleBasedStateMachine):
     def answer(self, index: int, state: int) -> None:
         got = self.pick(self.open_got(), index)
         self.note_early(got)
-        if got.is_complete or state:
-            got.settle(state)
+        if got.answer in OUTCOMES:  # the last word has been said
+            got.settle()
+        elif got.is_complete or state:
+            got.update(state, error=ERRORS.get(state), settle=True) if state else got.settle()
         self.world.settle()
 
     @precondition(lambda self: self.open_got())
-    @rule(index=st.integers(0, 1000), state=st.sampled_from([RECEIVED, ACCEPTED]))
+    @rule(index=st.integers(0, 1000), state=st.sampled_from([RECEIVED, *OUTCOMES]))
     def answer_unsettled(self, index: int, state: int) -> None:
         got = self.pick(self.open_got(), index)
         self.note_early(got)
-        got.update(state)
+        if got.answer not in OUTCOMES:
+            got.update(state, error=ERRORS.get(state))
         self.world.settle()
 
     def note_early(self, got: Got) -> None:
@@ -284,6 +343,9 @@ class Peers(RuleBasedStateMachine):
         proton.link_set_drain(link.pn, drain)
         link.credit(count)
         self.world.settle()
+        is_free = all(other.reads for other in self.all_drains() if other.client is link.client)
+        if drain and is_free and not any(flight.to == link.address for flight in self.open_flights()):
+            assert link.credit_left == 0, "drained, and credit is left"
 
     @precondition(lambda self: self.drains)
     @rule(index=st.integers(0, 1000), reads=st.booleans())
@@ -303,6 +365,7 @@ class Peers(RuleBasedStateMachine):
             if connection.is_router:
                 connection.engine.drop(None)
         self.world.settle()
+        self.losses += 1
         self.is_apart = True
         if again:
             self.join()
@@ -311,11 +374,12 @@ class Peers(RuleBasedStateMachine):
     @rule()
     def join(self) -> None:
         self.is_apart = False
-        for left, right in pairwise(self.routers):
-            if not any(there.is_interior_link for there in left.amqp_connections.values() if leads_to(there, right)):
-                self.world.link(left, right)
-        self.world.until(lambda: all(len(router.nodes) == len(self.routers) - 1 for router in self.routers))
-        self.world.settle()
+        self.link_all()
+
+    @rule(seconds=st.sampled_from([0.1, 2.0]))
+    def wait(self, seconds: float) -> None:
+        """Addresses become known elsewhere."""
+        self.world.advance(seconds)
 
     # What must be so.
 
@@ -340,6 +404,64 @@ class Peers(RuleBasedStateMachine):
                     assert content not in seen, "delivered twice"
                     seen.add(content)
 
+    @invariant()
+    def outcomes_are_those_of_the_consumers(self) -> None:
+        """With its details (anycast), or the strongest of them (multicast); nothing was lost on the way."""
+        copies: dict[bytes, list[Got]] = {}
+        for link in self.all_drains():
+            for got in link.got:
+                if got.is_complete and not got.is_aborted:
+                    copies.setdefault(bytes(got.content), []).append(got)
+        for flight in self.flights:
+            sent = flight.sent
+            if not sent.is_settled or flight.settled or flight.losses != self.losses:
+                continue
+            if flight.may_be_sent_again or flight.was_answered_early:
+                continue
+            answers = [ACCEPTED if got.was_settled else got.answer for got in copies.get(flight.content, ())]
+            if flight.to == "m/b":
+                assert len(answers) >= len(flight.takers), "settled before all had it"
+                answers = [
+                    max(
+                        (word or ACCEPTED for word in answers), key=lambda word: STRENGTH.get(word, 3), default=RELEASED
+                    )
+                ]
+            elif not answers:
+                assert not flight.takers, "released, and there were consumers"
+                answers = [RELEASED]
+            assert [sent.state] == answers
+            if flight.to != "m/b":
+                assert sent.error == ERRORS.get(sent.state)
+
+    def check_arrivals(self) -> None:
+        """What nobody has lost is where it belongs."""
+        for flight in self.flights:
+            if flight.is_aborted or flight.losses != self.losses or not flight.takers or flight.was_answered_early:
+                continue
+            clients = [taker.client for taker in flight.takers]
+            if flight.to == "m/b":
+                for client in clients:
+                    links = [link for link in self.all_drains() if link.client is client]
+                    count = sum(link.contents.count(flight.content) for link in links)
+                    assert count >= clients.count(client), "a consumer has no copy"
+            elif flight.settled:
+                assert any(flight.content in link.contents for link in self.all_drains()), "lost"
+
+    def check_counts(self) -> None:
+        """The counters of the links are what the producers have seen."""
+        for link in self.sources:
+            here = link.here
+            for state, count in (
+                (ACCEPTED, here.accepted),
+                (REJECTED, here.rejected),
+                (RELEASED, here.released),
+                (MODIFIED, here.modified),
+            ):
+                seen = sum(sent.state == state and sent.is_over and not sent.was_settled for sent in link.sent)
+                assert count == seen, (state, count, seen)
+            whole = sum(sent.was_settled and sent.is_ended for sent in link.sent)
+            assert here.presettled == whole, (here.presettled, whole)
+
     def teardown(self) -> None:
         if not self.routers:
             self.world.close()
@@ -361,6 +483,8 @@ class Peers(RuleBasedStateMachine):
                         got.accept()
             self.world.settle()
         self.world.check()
+        self.check_arrivals()
+        self.check_counts()
         arrived = {content for link in self.all_drains() for content in link.contents}
         for flight in self.flights:
             if flight.sent.state == ACCEPTED and flight.sent.is_settled and not flight.was_answered_early:

@@ -17,7 +17,7 @@ from cproton_ffi import lib
 
 from vanrouter.adaptors.amqp import AmqpConnections, AmqpSettings
 from vanrouter.core.connection import Connection
-from vanrouter.core.links import LinkKind, Receiver
+from vanrouter.core.links import LinkKind, Receiver, Sender
 from vanrouter.core.peer import Role, put_symbols, write_open
 from vanrouter.core.router import Mode, Router
 from vanrouter.core.table import Treatment
@@ -226,13 +226,23 @@ class World:
                 assert sender.busy is not None or sender.credit == proton.link_credit(sender.pn), (
                     f"{sender.name}: {sender.credit}, the engine has {proton.link_credit(sender.pn)}"
                 )
+                self._check_counts(sender)
                 if not sender.queue and sender.busy is None:
                     assert sender.ready == (sender.credit > 0 and not sender.is_shut)
             for sender in connection.waiting:
                 assert sender.pn in connection.senders
             assert all(count > 0 for count in connection.outstanding.values())
 
+    @staticmethod
+    def _check_counts(link: Receiver | Sender) -> None:
+        """Nothing is counted twice."""
+        settled = link.accepted + link.rejected + link.released + link.modified + link.presettled
+        if isinstance(link, Sender):
+            settled -= link.dropped_presettled  # they were never sent
+        assert settled + link.unsettled <= link.deliveries, (link.name, settled, link.unsettled, link.deliveries)
+
     def _check_receiver(self, connection: Connection, receiver: Receiver) -> None:
+        self._check_counts(receiver)
         open_in = sum(found.receiver is receiver for found in connection.incoming.values())
         assert receiver.unsettled == open_in, (receiver.name, receiver.unsettled, open_in)
         assert receiver.to_grant == 0 or receiver.kind is LinkKind.CONTROL
@@ -479,6 +489,7 @@ class Source(_Link):
         super().__init__(client, proton.sender_new(session, f"s{next(_names)}".encode()))
         self.answers_drain = True
         self.drained = 0
+        self.sent: list[Sent] = []
         self._tag = 0
         target = proton.link_target(self.pn)
         if coordinator:
@@ -509,7 +520,9 @@ class Source(_Link):
         tag = self._tag.to_bytes(8, "big")
         start = proton.from_buffer("char[]", tag)
         pn = proton.delivery_new(self.pn, proton.new("pn_bytes_t*", {"size": 8, "start": start})[0])
-        return Sent(self, pn, settled)
+        sent = Sent(self, pn, settled)
+        self.sent.append(sent)
+        return sent
 
 
 class Sent:
@@ -527,6 +540,8 @@ class Sent:
         self.is_failed = False
         self.is_undeliverable = False
         self.received = 0
+        self.is_ended = False
+        """All of it was given to the engine, and it was not aborted."""
         self.is_over = False
         link.client.sent[pn] = self
 
@@ -536,6 +551,7 @@ class Sent:
         self.link.client.touch()
 
     def end(self) -> None:
+        self.is_ended = True
         if self.was_settled:
             self.settle()
         else:
@@ -650,6 +666,8 @@ class Got:
         self.is_aborted = False
         self.was_settled = False
         self.remote_state = 0
+        self.answer = 0
+        """The state given last."""
         self.is_settled = False
         """By the router."""
         self.is_over = False
@@ -711,6 +729,7 @@ class Got:
         if state == RECEIVED:
             proton.disposition_set_section_offset(local, offset)
         proton.delivery_update(self.pn, state)
+        self.answer = state
         if settle:
             self.settle()
         self.link.client.touch()
@@ -720,6 +739,7 @@ class Got:
             return
         if state:
             proton.delivery_update(self.pn, state)
+            self.answer = state
         self.is_over = True
         self.link.client.got.pop(self.pn, None)
         proton.delivery_settle(self.pn)
