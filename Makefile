@@ -1,8 +1,8 @@
 # All targets set up what they need first and are quick when nothing is missing.
 #   make demo            two sites on this machine, a real HTTP service reached across them (KEEP=1 leaves them running)
 #   make test            lint, types and all tests of a few minutes: what CI runs
-#   make test-long       brokers, gigabytes, containers, the run under -O
-#   make bench           the performance figures, in less than five minutes (ARGS="--only bulk --rounds 5")
+#   make test-long       real services, brokers, gigabytes, containers, the run under -O; installs what they need
+#   make bench           the performance figures, in less than five minutes (ARGS="--only bulk --rounds 5"; ARGS=--profile)
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -26,6 +26,9 @@ $(VENV)/.stamp-test: $(VENV)/.stamp-base
 $(VENV)/.stamp-bench: $(VENV)/.stamp-test
 	@tools/setup.sh bench
 
+$(VENV)/.stamp-long: $(VENV)/.stamp-test
+	@tools/setup.sh long
+
 setup: $(VENV)/.stamp-test
 
 demo: $(VENV)/.stamp-base
@@ -43,7 +46,7 @@ format: $(VENV)/.stamp-test
 test: lint
 	$(BIN)/python -m pytest -m "not long" $(ARGS)
 
-test-long: $(VENV)/.stamp-test
+test-long: $(VENV)/.stamp-long
 	$(BIN)/python -m pytest -m long tests $(ARGS)
 
 bench: $(VENV)/.stamp-bench

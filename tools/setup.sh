@@ -4,6 +4,7 @@
 #   tools/setup.sh base     enough to run the routers and the demo
 #   tools/setup.sh test     what the tests need besides (the default)
 #   tools/setup.sh bench    what the benchmarks compare with besides
+#   tools/setup.sh long     what the long tests need besides all that: services, brokers, containers, a browser
 #
 # PYTHON (python3) and VENV (.venv) choose the interpreter and the folder, for example PYTHON=pypy3 VENV=.venv-pypy.
 # PACKAGES=no goes on without the Debian packages that are missing.
@@ -42,7 +43,7 @@ find_missing() {
         want python3-dev
         want python3-venv
     fi
-    case "$LEVEL" in test|bench)
+    case "$LEVEL" in test|bench|long)
         need_command curl curl
         need_command openssl openssl
         need_command iperf3 iperf3
@@ -52,13 +53,29 @@ find_missing() {
         need_command node nodejs
         need_command npm npm
     esac
-    case "$LEVEL" in test|bench)
+    case "$LEVEL" in test|bench|long)
         need_command h2load nghttp2-client
     esac
-    case "$LEVEL" in bench)
+    case "$LEVEL" in bench|long)
         need_command wrk wrk
-        need_command nginx nginx-light
-        need_command haproxy haproxy
+        exists /usr/sbin/nginx || want nginx-light
+        exists /usr/sbin/haproxy || want haproxy
+        need_command stunnel stunnel4
+    esac
+    case "$LEVEL" in long)
+        exists /usr/sbin/mariadbd || want mariadb-server
+        need_command mariadb-slap mariadb-client
+        need_command redis-server redis-server
+        need_command redis-benchmark redis-tools
+        exists /usr/lib/rabbitmq/bin/rabbitmq-server || want rabbitmq-server
+        exists /usr/sbin/sshd || want openssh-server
+        need_command sftp openssh-client
+        exists /usr/sbin/vsftpd || want vsftpd
+        need_command ip iproute2
+        exists /usr/sbin/nft || want nftables
+        need_command buildah buildah
+        exists /usr/sbin/debootstrap || want debootstrap
+        need_command chromium chromium
     esac
 }
 dev_package() { case "$PYTHON" in *pypy3*) echo pypy3-dev ;; *) echo python3-dev ;; esac; }
@@ -126,7 +143,7 @@ case "$LEVEL" in
     *) pip_install -e '.[dev]' ;;
 esac
 proton_is_whole
-case "$LEVEL" in test|bench)
+case "$LEVEL" in test|bench|long)
     # rhea, the independent AMQP client of the interop tests; `npm ci` takes what package-lock.json says.
     [ tests/interop/node_modules/.package-lock.json -nt tests/interop/package-lock.json ] \
         || { npm ci --silent --no-fund --no-audit --prefix tests/interop </dev/null && touch tests/interop/node_modules/.package-lock.json; } \
@@ -136,5 +153,6 @@ touch "$VENV/.stamp-base"
 case "$LEVEL" in
     test) touch "$VENV/.stamp-test" ;;
     bench) touch "$VENV/.stamp-test" "$VENV/.stamp-bench" ;;
+    long) touch "$VENV/.stamp-test" "$VENV/.stamp-bench" "$VENV/.stamp-long" ;;
 esac
 say "$VENV is ready"
