@@ -33,7 +33,7 @@ from tests.system.network import Network, eventually
 from tests.system.process import free_port
 from tests.system.services import postgresql, require, run
 
-KINDS = ["VV", "VVV", "CV", "VC", "VCV"]
+KINDS = ["VV", "VVV", "CV", "VC", "VCV", "CVC"]
 FILE_BYTES = 10_000_000_000
 BLOCK = random.Random(5).randbytes(1 << 20)
 SMALL_FILE_BYTES = 20_000_000
@@ -227,12 +227,14 @@ def test_grpc(network: Network) -> None:
 
 
 def pump(sock: socket.socket, octets: int) -> str:
-    """Send so many octets, half-close, and return their checksum."""
+    """Send so many octets in numbered blocks, so that none can stand for another, half-close, return their checksum."""
     digest = hashlib.sha256()
-    for start in range(0, octets, len(BLOCK)):
-        block = BLOCK[: octets - start]
-        sock.sendall(block)
-        digest.update(block)
+    block = bytearray(BLOCK)
+    for start in range(0, octets, len(block)):
+        block[:8] = start.to_bytes(8, "big")
+        piece = memoryview(block)[: octets - start]
+        sock.sendall(piece)
+        digest.update(piece)
     sock.shutdown(socket.SHUT_WR)
     return digest.hexdigest()
 
