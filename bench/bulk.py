@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from bench.harness.networks import ANSWER_TIMEOUT_S, FLOOR, HAPROXY, World
+from bench.harness.chains import FLOOR, HAPROXY, SKROUTERD, TLS_ONLY
+from bench.harness.networks import ANSWER_TIMEOUT_S, World
 from bench.harness.record import Figure, Target
 
 QUESTION = "bulk throughput of TCP flows through two hops"
+LEFT_OUT = TLS_ONLY
 ROUNDS_AT_MOST = None
 WARM_UP = True
 FIGURES = (
@@ -17,6 +19,9 @@ FIGURES = (
 TARGETS = (
     Target(figure="bulk", against=FLOOR, bound=0.45, sense="at least"),
     Target(figure="bulk", against=HAPROXY, bound=0.8, sense="at least"),
+    Target(figure="bulk", against=SKROUTERD, bound=1.8, sense="at least", aim=3),
+    Target(figure="bulk_8", against=SKROUTERD, bound=1.3, sense="at least", aim=2),
+    Target(figure="bulk_cpu", against=SKROUTERD, bound=0.5, sense="at most", aim=0.3),
 )
 
 

@@ -13,12 +13,14 @@ import shutil
 import subprocess
 from functools import partial
 
+from bench.harness.chains import FLOOR, HAPROXY, SKROUTERD, STUNNEL
 from bench.harness.http_networks import TCP, network, services
-from bench.harness.networks import ANSWER_TIMEOUT_S, FLOOR, SKROUTERD, World
+from bench.harness.networks import ANSWER_TIMEOUT_S, World
 from bench.harness.processes import BenchError
 from bench.harness.record import Figure, Target
 
 QUESTION = "rate of requests of HTTP/1.1 and HTTP/2 and of gRPC calls, each balanced on its own"
+LEFT_OUT = frozenset({HAPROXY, STUNNEL})
 ROUNDS_AT_MOST = None
 WARM_UP = True
 TITLES = {

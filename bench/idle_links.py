@@ -5,11 +5,13 @@ No floor: it has neither addresses nor rules. What counts is that the figures ar
 
 from __future__ import annotations
 
-from bench.harness.networks import ANSWER_TIMEOUT_S, FLOOR, HAPROXY, World
+from bench.harness.chains import NO_ROUTER
+from bench.harness.networks import ANSWER_TIMEOUT_S, World
 from bench.harness.record import Figure, Target
 from bench.messages import exchange
 
 QUESTION = "CPU of an AMQP message, one to one, beside 1, 100 and 10,000 idle links and half as many addresses"
+LEFT_OUT = NO_ROUTER
 WARM_UP = False
 ROUNDS_AT_MOST = None
 COUNTS = (1, 100, 10_000)
@@ -25,8 +27,6 @@ TARGETS = (Target(figure="idle_links_growth", against=None, bound=1.2, sense="at
 
 def measure(world: World, kind: str) -> dict[str, float]:
     """One run of each, on one network: idle links are added, so that they differ in nothing else."""
-    if kind in (FLOOR, HAPROXY):
-        return {}
     figures: dict[str, float] = {}
     with world.fresh_network(kind) as network:
         hop = network.hops[0]

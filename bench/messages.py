@@ -10,10 +10,12 @@ from functools import partial
 from itertools import product
 from typing import Any
 
-from bench.harness.networks import ANSWER_TIMEOUT_S, FLOOR, HAPROXY, Network, World
+from bench.harness.chains import FLOOR, HAPROXY, STUNNEL, Network
+from bench.harness.networks import ANSWER_TIMEOUT_S, World
 from bench.harness.record import Figure, Target
 
 QUESTION = "AMQP messages a second: settled by the consumer or presettled, one link or 20, 100 octets or 10,000"
+LEFT_OUT = frozenset({HAPROXY, STUNNEL})
 ROUNDS_AT_MOST = None
 WARM_UP = False
 ROUTERS = (1, 2)
@@ -70,8 +72,6 @@ def exchange(world: World, network: Network, routers: int, links: int, size: int
 
 def measure(links: int, size: int, presettled: bool, world: World, kind: str) -> dict[str, float]:
     """One run through one router and one through two."""
-    if kind == HAPROXY:
-        return {}
     network = world.amqp_floor() if kind == FLOOR else world.network(kind)
     figures: dict[str, float] = {}
     for routers in ROUTERS:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from bench.harness.networks import ANSWER_TIMEOUT_S, FLOOR, HAPROXY, World
+from bench.harness.chains import FLOOR, HAPROXY, SKROUTERD, TLS_ONLY
+from bench.harness.networks import ANSWER_TIMEOUT_S, World
 from bench.harness.record import Figure, Target
 
-QUESTION = "rate and latency of requests of 100 octets on connections that stay open"
+QUESTION = "rate and latency of HTTP/1.1 requests of 100 octets on connections that stay open"
+LEFT_OUT = TLS_ONLY
 ROUNDS_AT_MOST = None
 WARM_UP = False
-CONNECTIONS = (1, 32)
+CONNECTIONS = (1, 32, 128)
 FIGURES = (
     Figure(key="requests_1", title="requests, 1 connection", unit="/s"),
     Figure(key="requests_1_p50", title="requests, 1 connection, p50", unit="us"),
@@ -19,11 +21,16 @@ FIGURES = (
     Figure(key="requests_32", title="requests, 32 connections", unit="/s"),
     Figure(key="requests_32_p50", title="requests, 32 connections, p50", unit="us"),
     Figure(key="requests_32_p99", title="requests, 32 connections, p99", unit="us"),
+    Figure(key="requests_128", title="requests, 128 connections", unit="/s"),
+    Figure(key="requests_128_p99", title="requests, 128 connections, p99", unit="us"),
     Figure(key="requests_32_cpu", title="CPU of both hops, 32 connections", unit="us/request", digits=1),
 )
 TARGETS = (
     Target(figure="requests_32", against=HAPROXY, bound=0.85, sense="at least"),
     Target(figure="requests_1_p50", against=FLOOR, bound=2.0, sense="at most"),
+    Target(figure="requests_32", against=SKROUTERD, bound=1.2, sense="at least", aim=2),
+    Target(figure="requests_128", against=SKROUTERD, bound=1.2, sense="at least", aim=2),
+    Target(figure="requests_1_p50", against=SKROUTERD, bound=0.5, sense="at most", aim=0.4),
 )
 
 
@@ -41,7 +48,7 @@ def measure(connections: int, world: World, kind: str) -> dict[str, float]:
     """One run with so many connections."""
     network = world.network(kind)
     cpu = network.cpu_s()
-    answer = ask(world, network.tcp["echo"], connections)
+    answer = ask(world, network.tcp["http"], connections)
     cpu = network.cpu_s() - cpu
     key = f"requests_{connections}"
     figures = {

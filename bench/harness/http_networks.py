@@ -7,8 +7,9 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from bench.harness.networks import SKROUTERD, START_TIMEOUT_S, VANROUTER, Network, World, accepts, free_port
-from bench.harness.processes import BenchError, Program, pause, wait_until
+from bench.harness.chains import NO_ROUTER, SKROUTERD, START_TIMEOUT_S, Network, await_ports, free_port
+from bench.harness.networks import World
+from bench.harness.processes import BenchError, pause
 
 PROTOCOLS = {"http1": "HTTP1", "http2": "HTTP2", "grpc": "HTTP2"}
 
@@ -63,7 +64,7 @@ def command(world: World, kind: str) -> list[str] | None:
     if kind == SKROUTERD:
         old = os.environ.get("SKROUTERD2")
         return [old] if old else None
-    return world.kinds[kind] if kind == VANROUTER or kind not in ("floor", "haproxy") else None
+    return None if kind in NO_ROUTER else world.kinds[kind]
 
 
 def services(world: World) -> dict[str, int]:
@@ -78,7 +79,7 @@ def services(world: World) -> dict[str, int]:
         configuration = folder / "nginx.conf"
         configuration.write_text(_NGINX.format(folder=folder, **ports))
         server = world.programs.start("nginx", [nginx, "-c", str(configuration)])
-        _await(server, ports)
+        await_ports(server, list(ports.values()))
         grpc = world.programs.python("bench.load.grpc_server")
         _services.update(ports, grpc=grpc.answer(START_TIMEOUT_S)["port"])
     return _services
@@ -110,7 +111,7 @@ def _start(world: World, kind: str, argv: list[str]) -> Network:
         path.write_text(text)
         hops.append(world.programs.start(kind, [*argv, "-c", str(path)]))
     ports[TCP] = plain
-    _await(hops[0], ports)
+    await_ports(hops[0], list(ports.values()))
     pause(0.5)
     return Network(kind, hops, ports)
 
@@ -119,12 +120,3 @@ def _sections(kind: str, ports: Mapping[str, int]) -> str:
     return "".join(
         _SECTION.format(kind=kind, name=name, port=port, protocol=PROTOCOLS[name]) for name, port in ports.items()
     )
-
-
-def _await(program: Program, ports: Mapping[str, int]) -> None:
-    def is_open() -> bool:
-        if not program.is_running:
-            raise BenchError(f"{program.argv[0]} has ended: {program.last_words()}")
-        return all(accepts(port) for port in ports.values())
-
-    wait_until(is_open, START_TIMEOUT_S, f"ports of {' '.join(program.argv)}; {program.last_words()}")

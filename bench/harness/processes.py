@@ -126,6 +126,15 @@ class Program:
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
 
+    def kernel_s(self) -> float:
+        """The part of that in the kernel, in seconds."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return int(fields[12]) / TICKS_PER_S
+
+    def descriptors(self) -> int:
+        """Descriptors that it has open."""
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
     def memory_kb(self) -> int:
         """Resident memory, in kB."""
         for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():

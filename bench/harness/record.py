@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from bench.harness.networks import FLOOR, World
+from bench.harness.chains import FLOOR, SKROUTERD
+from bench.harness.networks import World
 from bench.harness.processes import ROOT
 
 
@@ -37,6 +38,8 @@ class Target:
     """Kind of which the figure is divided by; None: the bound is one of the figure itself."""
     bound: float
     sense: Literal["at least", "at most", "less than"]
+    aim: float | None = None
+    """What is hoped for beyond the bound."""
 
     def holds(self, value: float) -> bool:
         """Whether a ratio, or a figure, is good enough."""
@@ -57,6 +60,8 @@ class Question(Protocol):
     TARGETS: tuple[Target, ...]
     PARTS: tuple[Part, ...]
     """Each is asked of every kind before the next one is, so that what is compared is measured within seconds."""
+    LEFT_OUT: frozenset[str]
+    """Kinds that the question does not apply to."""
     WARM_UP: bool
     """The first run of each part is short and thrown away: the networks have not worked before."""
     ROUNDS_AT_MOST: int | None
@@ -132,6 +137,7 @@ def as_json(
                     "median": results.median(figure.key, kind),
                     "spread": results.spread(figure.key, kind),
                     "ratio_to_floor": results.ratio(figure.key, kind, FLOOR),
+                    "ratio_to_skrouterd": results.ratio(figure.key, kind, SKROUTERD),
                 }
             if kinds:
                 figures.append(

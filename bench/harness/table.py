@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench.harness.networks import FLOOR, VANROUTER
+from bench.harness.chains import FLOOR, VANROUTER
 from bench.harness.record import Figure, Question, Results, Target
 
 GONE = "-"
@@ -64,7 +64,7 @@ def reached(results: Results, target: Target) -> float | None:
 
 def _show_targets(console: Console, results: Results, questions: dict[str, Question]) -> None:
     table = Table(title="What vanrouter has to reach", title_justify="left")
-    for heading in ("figure", "measured as", "target", "reached", ""):
+    for heading in ("figure", "measured as", "target", "aim", "reached", ""):
         table.add_column(heading)
     for question in questions.values():
         figures = {figure.key: figure for figure in question.FIGURES}
@@ -77,7 +77,8 @@ def _show_targets(console: Console, results: Results, questions: dict[str, Quest
                 measure = figure.unit
             else:
                 measure = "ratio to the floor" if target.against == FLOOR else f"ratio to {target.against}"
+            aim = GONE if target.aim is None else f"{target.aim:g}"
             word = "[green]pass[/]" if target.holds(value) else "[red]miss[/]"
-            table.add_row(figure.title, measure, f"{target.sense} {target.bound:g}", number(value, 2), word)
+            table.add_row(figure.title, measure, f"{target.sense} {target.bound:g}", aim, number(value, 2), word)
     if table.row_count:
         console.print(table)

@@ -1,10 +1,11 @@
 """The load on a TCP service.
 
-    python -m bench.load.tcp_client bulk|reverse|requests|connections|hold PORT [--connections N] [--seconds S]
+    python -m bench.load.tcp_client bulk|paced|reverse|requests|connections|hold PORT [--connections N] [--seconds S]
 
-`bulk` sends as fast as it can to a `sink` and counts what has arrived, `reverse` reads from a `source`; `requests` has
-one request of `size` octets under way on each connection to an `echo`; `connections` opens a connection for each
-request; `hold` opens connections, has one octet echoed on each, says so, and keeps them until its input ends.
+`bulk` sends as fast as it can to a `sink` and counts what has arrived, `paced` holds itself to `--gbits`, `reverse`
+reads from a `source`; `requests` has one request of HTTP under way on each connection to an `http`; `connections` opens
+a connection for each request, for `--seconds` or until `--count` are done; `hold` opens connections to an `echo`, has
+one octet echoed on each, says so, and keeps them: each line of its input has all of them echo once more.
 """
 
 from __future__ import annotations
@@ -18,13 +19,16 @@ import sys
 import time
 from typing import Any
 
-from bench.harness.processes import raise_descriptor_limit
+from bench.harness.processes import pause, raise_descriptor_limit
+from bench.load.http_octets import REQUEST, SIZE
 
 BUFFER = bytearray(512 * 1024)
 VIEW = memoryview(BUFFER)
 WARM_UP_S = 0.15
 STUCK_S = 10.0
 """Nothing at all for so long: the load program gives up, and says it."""
+PACED_BLOCK = VIEW[: 128 * 1024]
+"""What `paced` sends at a time, as iperf3 does."""
 OPENING_AT_ONCE = 100
 """Connections of `hold` that are being opened at the same time."""
 
@@ -45,19 +49,19 @@ def poll(poller: select.epoll) -> list[tuple[int, int]]:
     return ready
 
 
-def bulk(port: int, connections: int, seconds: float, _size: int) -> dict[str, Any]:
+def bulk(options: argparse.Namespace) -> dict[str, Any]:
     """Send for `seconds`; the rate is what the sink has counted over the time until it said so."""
     poller = select.epoll()
     sockets = {}
-    for _ in range(connections):
-        sock = connect(port)
+    for _ in range(options.connections):
+        sock = connect(options.port)
         sockets[sock.fileno()] = sock
         poller.register(sock, select.EPOLLOUT)
     total = 0
     begun = time.perf_counter()
     sending = True
     while sockets:
-        if sending and time.perf_counter() - begun >= seconds:
+        if sending and time.perf_counter() - begun >= options.seconds:
             sending = False
             for fd, sock in sockets.items():
                 sock.shutdown(socket.SHUT_WR)
@@ -74,17 +78,35 @@ def bulk(port: int, connections: int, seconds: float, _size: int) -> dict[str, A
     return {"octets": total, "seconds": time.perf_counter() - begun}
 
 
-def reverse(port: int, connections: int, seconds: float, _size: int) -> dict[str, Any]:
+def paced(options: argparse.Namespace) -> dict[str, Any]:
+    """Send at a rate for `seconds`; late blocks follow at once, so that the mean is kept where it can be."""
+    with connect(options.port) as sock:
+        sock.setblocking(True)
+        sock.settimeout(STUCK_S)
+        sent = 0
+        begun = time.perf_counter()
+        while (passed := time.perf_counter() - begun) < options.seconds:
+            early = sent * 8 / (options.gbits * 1e9) - passed
+            if early > 0:
+                pause(early)
+            sock.sendall(PACED_BLOCK)
+            sent += len(PACED_BLOCK)
+        sock.shutdown(socket.SHUT_WR)
+        total = int.from_bytes(sock.recv(8), "big")
+    return {"octets": total, "seconds": time.perf_counter() - begun}
+
+
+def reverse(options: argparse.Namespace) -> dict[str, Any]:
     """Read for `seconds` after a moment of warming up."""
     poller = select.epoll()
     sockets = {}
-    for _ in range(connections):
-        sock = connect(port)
+    for _ in range(options.connections):
+        sock = connect(options.port)
         sockets[sock.fileno()] = sock
         poller.register(sock, select.EPOLLIN)
     total = 0
     now = time.perf_counter()
-    begin, end = now + WARM_UP_S, now + WARM_UP_S + seconds
+    begin, end = now + WARM_UP_S, now + WARM_UP_S + options.seconds
     begun = 0.0
     while now < end:
         for fd, _ in poll(poller):
@@ -97,25 +119,24 @@ def reverse(port: int, connections: int, seconds: float, _size: int) -> dict[str
     return {"octets": total, "seconds": now - begun}
 
 
-def requests(port: int, connections: int, seconds: float, size: int) -> dict[str, Any]:
+def requests(options: argparse.Namespace) -> dict[str, Any]:
     """Ask and wait for the answer on every connection; latencies in microseconds."""
     poller = select.epoll()
     sockets: dict[int, socket.socket] = {}
-    request = bytes(size)
     missing: dict[int, int] = {}
     asked: dict[int, float] = {}
     clock = time.perf_counter
-    for _ in range(connections):
-        sock = connect(port)
+    for _ in range(options.connections):
+        sock = connect(options.port)
         fd = sock.fileno()
         sockets[fd] = sock
         poller.register(sock, select.EPOLLIN)
     for fd, sock in sockets.items():
-        missing[fd], asked[fd] = size, clock()
-        sock.send(request)
+        missing[fd], asked[fd] = SIZE, clock()
+        sock.send(REQUEST)
     latencies: list[float] = []
     now = clock()
-    begin, end = now + WARM_UP_S, now + WARM_UP_S + seconds
+    begin, end = now + WARM_UP_S, now + WARM_UP_S + options.seconds
     begun = 0.0
     warm_up = 0
     while now < end:
@@ -130,9 +151,9 @@ def requests(port: int, connections: int, seconds: float, size: int) -> dict[str
                 continue
             now = clock()
             latencies.append(now - asked[fd])
-            missing[fd] = size
+            missing[fd] = SIZE
             asked[fd] = now
-            sock.send(request)
+            sock.send(REQUEST)
         if not begun and now >= begin:
             begun, warm_up = now, len(latencies)
             latencies.clear()
@@ -151,44 +172,46 @@ def percentiles(latencies: list[float]) -> dict[str, float]:
     return {"p50_us": latencies[count // 2] * 1e6, "p99_us": latencies[min(count - 1, count * 99 // 100)] * 1e6}
 
 
-def connections(port: int, at_once: int, seconds: float, size: int) -> dict[str, Any]:
-    """Open, ask, wait for the answer, close; `at_once` of that at the same time."""
+def connections(options: argparse.Namespace) -> dict[str, Any]:
+    """Open, ask, wait for the answer, close; `--connections` of that at the same time."""
     poller = select.epoll()
     sockets: dict[int, socket.socket] = {}
-    waiting: set[int] = set()
-    request = bytes(size)
+    missing: dict[int, int] = {}
 
     def open_one() -> None:
         sock = socket.socket()
         sock.setblocking(False)
-        code = sock.connect_ex(("127.0.0.1", port))
+        code = sock.connect_ex(("127.0.0.1", options.port))
         if code not in (0, errno.EINPROGRESS):
             sys.exit(f"connect: {errno.errorcode[code]}")
         sockets[sock.fileno()] = sock
         poller.register(sock, select.EPOLLOUT)
 
-    for _ in range(at_once):
+    for _ in range(options.connections):
         open_one()
     count = failed = warm_up = 0
     now = time.perf_counter()
-    begin, end = now + WARM_UP_S, now + WARM_UP_S + seconds
+    begin, end = now + WARM_UP_S, now + WARM_UP_S + options.seconds
     begun = 0.0
-    while now < end:
+    while count + warm_up < options.count if options.count else now < end:
         for fd, _ in poll(poller):
             sock = sockets[fd]
             try:
-                if fd not in waiting:
-                    sock.send(request)
-                    waiting.add(fd)
+                if fd not in missing:
+                    sock.send(REQUEST)
+                    missing[fd] = SIZE
                     poller.modify(fd, select.EPOLLIN)
                     continue
-                answered = sock.recv_into(BUFFER) > 0
+                octets = sock.recv_into(BUFFER)
             except OSError:
-                answered = False
-            count += answered
-            failed += not answered
+                octets = 0
+            missing[fd] = missing.get(fd, SIZE) - octets
+            if octets and missing[fd] > 0:
+                continue
+            count += octets > 0
+            failed += octets == 0
             poller.unregister(fd)
-            waiting.discard(fd)
+            del missing[fd]
             sockets.pop(fd).close()
             open_one()
         now = time.perf_counter()
@@ -199,15 +222,15 @@ def connections(port: int, at_once: int, seconds: float, size: int) -> dict[str,
     return {"count": count, "total": count + warm_up, "failed": failed, "seconds": now - begun}
 
 
-def hold(port: int, wanted: int, _seconds: float, _size: int) -> dict[str, Any]:
+def hold(options: argparse.Namespace) -> dict[str, Any]:
     """Open connections, a few at a time, and keep them."""
     poller = select.epoll()
     opening: dict[int, socket.socket] = {}
     held: list[socket.socket] = []
     begun = time.perf_counter()
-    while len(held) < wanted:
-        while len(opening) < OPENING_AT_ONCE and len(opening) + len(held) < wanted:
-            sock = connect(port)
+    while len(held) < options.connections:
+        while len(opening) < OPENING_AT_ONCE and len(opening) + len(held) < options.connections:
+            sock = connect(options.port)
             sock.send(b"x")
             opening[sock.fileno()] = sock
             poller.register(sock, select.EPOLLIN)
@@ -218,25 +241,39 @@ def hold(port: int, wanted: int, _seconds: float, _size: int) -> dict[str, Any]:
                 sys.exit("no echo")
             held.append(sock)
     print(json.dumps({"seconds": time.perf_counter() - begun}), flush=True)
-    sys.stdin.read()
+    while sys.stdin.readline():
+        echo_all(held)
+        print(json.dumps({"echoed": len(held)}), flush=True)
     for sock in held:
         sock.close()
     return {"closed": len(held)}
 
 
+def echo_all(held: list[socket.socket]) -> None:
+    """One octet there and back on each connection, a few at the same time."""
+    for start in range(0, len(held), OPENING_AT_ONCE):
+        batch = held[start : start + OPENING_AT_ONCE]
+        for sock in batch:
+            sock.settimeout(STUCK_S)
+            sock.send(b"y")
+        for sock in batch:
+            if sock.recv(1) != b"y":
+                sys.exit("a held connection echoes no more")
+
+
 def main() -> None:
     """Do the work that was asked for, and say what came of it."""
-    kinds = {"bulk": bulk, "reverse": reverse, "requests": requests, "connections": connections, "hold": hold}
+    kinds = {kind.__name__: kind for kind in (bulk, paced, reverse, requests, connections, hold)}
     parser = argparse.ArgumentParser()
     parser.add_argument("kind", choices=kinds)
     parser.add_argument("port", type=int)
     parser.add_argument("--connections", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=1.0)
-    parser.add_argument("--size", type=int, default=100)
+    parser.add_argument("--count", type=int, default=0)
+    parser.add_argument("--gbits", type=float, default=1.0)
     options = parser.parse_args()
     raise_descriptor_limit()
-    result = kinds[options.kind](options.port, options.connections, options.seconds, options.size)
-    print(json.dumps(result), flush=True)
+    print(json.dumps(kinds[options.kind](options)), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """The services behind the networks.
 
-    python -m bench.load.tcp_server sink|source|echo
+    python -m bench.load.tcp_server sink|source|echo|http
 
 `sink` counts what comes and answers the count, 8 octets, when the sender has half-closed; `source` sends without end;
-`echo` sends back what comes.
+`echo` sends back what comes; `http` answers each request of `http_octets`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import socket
 import sys
 
 from bench.harness.processes import raise_descriptor_limit
+from bench.load.http_octets import RESPONSE, SIZE
 
 BUFFER = bytearray(512 * 1024)
 VIEW = memoryview(BUFFER)
@@ -26,7 +27,7 @@ class Service:
         self.poller = select.epoll()
         self.sockets: dict[int, socket.socket] = {}
         self.counts: dict[int, int] = {}
-        self.serve = {"sink": self.sink, "source": self.source, "echo": self.echo}[kind]
+        self.serve = {"sink": self.sink, "source": self.source, "echo": self.echo, "http": self.http}[kind]
         self.mask = select.EPOLLOUT if kind == "source" else select.EPOLLIN
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
         self.listener.setblocking(False)
@@ -80,6 +81,12 @@ class Service:
         """Send back; requests are small, and the asker waits for the answer, so the socket has room."""
         count = sock.recv_into(BUFFER)
         return count > 0 and sock.send(VIEW[:count]) == count
+
+    def http(self, sock: socket.socket, fd: int) -> bool:
+        """Answer; told apart by their length."""
+        count = sock.recv_into(BUFFER)
+        whole, self.counts[fd] = divmod(self.counts[fd] + count, SIZE)
+        return count > 0 and (not whole or sock.send(RESPONSE * whole) == whole * SIZE)
 
 
 def main() -> None:
