@@ -133,13 +133,14 @@ def multicast_targets(
 class CompleteFanout:
     """The copies of a complete message."""
 
-    __slots__ = ("_best", "_forwarder", "_is_told", "_pn", "_sending", "_unanswered", "copies", "receiver")
+    __slots__ = ("_best", "_forwarder", "_is_told", "_pn", "_sending", "_unanswered", "began", "copies", "receiver")
 
     def __init__(self, forwarder: Forwarder, receiver: Receiver | None, pn: Any) -> None:
         """`receiver`: None when the producer does not wait for an outcome."""
         self._forwarder = forwarder
         self.receiver: Receiver | None = receiver
         self._pn = pn
+        self.began = forwarder.router.reactor.now
         self._best = 0
         self._sending = True
         self._is_told = False
@@ -149,6 +150,11 @@ class CompleteFanout:
         if receiver is not None:
             receiver.unsettled += 1
             receiver.connection.incoming[pn] = self
+
+    @property
+    def waits_since(self) -> float:
+        """When it began, while its producer waits for the outcome; otherwise 0."""
+        return 0.0 if self.receiver is None else self.began
 
     def add(self, copy: Delivery) -> None:
         """One copy more."""
@@ -191,8 +197,7 @@ class CompleteFanout:
         self.receiver = None
         settlement = self._forwarder.settlement
         whole = Delivery(receiver, self._pn, None, None)  # type: ignore[arg-type]  # only its producer's half is used
-        whole.began = self._forwarder.router.reactor.now
-        whole.sender = None  # type: ignore[assignment]
+        whole.began = self.began
         settlement.finish(whole, self._best or ACCEPTED, None)
 
     def on_producer_update(self) -> None:
@@ -219,6 +224,7 @@ class CompleteFanout:
         self.copies.clear()
         if receiver is not None:
             whole = Delivery(receiver, self._pn, None, None)  # type: ignore[arg-type]
+            whole.began = self.began
             settlement.forget_producer(whole)
 
 
@@ -237,6 +243,11 @@ class Copy:
         self.is_paused = False
         self.is_waiting = False
         self.pn: Any = None
+
+    @property
+    def waits_since(self) -> float:
+        """As of the whole."""
+        return 0.0 if self.pn is None else self._fanout.waits_since
 
     def start(self, section: bytes) -> None:
         """Begin the outgoing delivery."""
@@ -322,6 +333,11 @@ class StreamFanout(Incoming):
         self._annotations = NO_ANNOTATIONS
         self._kept: bytearray | None = bytearray() if services else None
         """All octets so far, for the services."""
+
+    @property
+    def waits_since(self) -> float:
+        """A copy that is slow holds the outcome back."""
+        return self.began if self.is_complete and not self.is_settled else 0.0
 
     def begin(self, first: bytes, annotations: Annotations, override: str | None) -> None:
         """Begin all copies."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class Incoming:
     """Reads one delivery; subclasses say what is done with it (`octets`, `ended`, `lost`)."""
 
-    __slots__ = ("final", "forwarder", "is_complete", "is_settled", "pn", "receiver", "wants_settlement")
+    __slots__ = ("began", "final", "forwarder", "is_complete", "is_settled", "pn", "receiver", "wants_settlement")
 
     def __init__(self, forwarder: Forwarder, receiver: Receiver, pn: Any, *, is_complete: bool = False) -> None:
         """Take over a delivery. `is_complete`: all of it has been read, and the link has moved on."""
@@ -32,6 +32,7 @@ class Incoming:
         self.is_settled = False
         self.wants_settlement = False
         self.final = 0
+        self.began = forwarder.reactor.now
         if not is_complete:
             receiver.current = self
         incoming = receiver.connection.incoming
@@ -45,6 +46,11 @@ class Incoming:
     def is_given_up(self) -> bool:
         """Nobody waits for an outcome (any more). Settled on both sides, the engine's delivery may not be asked."""
         return self.is_settled or bool(delivery_settled(self.pn))
+
+    @property
+    def waits_since(self) -> float:
+        """When it began, for one that is complete and waits for its outcome; 0 where nothing follows from waiting."""
+        return 0.0
 
     def octets(self, count: int) -> bool:
         """Take `count` octets from the shared buffer; False ends the reading for now."""

@@ -30,12 +30,16 @@ Link = Receiver | Sender
 
 def is_stuck_in(found: object, before: float) -> bool:
     """Tell whether something that comes in on a connection is a delivery that began before some time."""
-    return type(found) is Delivery and found.receiver is not None and 0 < found.began < before
+    if type(found) is Delivery:
+        return found.receiver is not None and 0 < found.began < before
+    return 0 < getattr(found, "waits_since", 0.0) < before
 
 
 def is_stuck_out(found: object, before: float) -> bool:
     """The same of something that goes out, or that waits for it."""
-    return type(found) is Delivery and 0 < found.began < before
+    if type(found) is Delivery:
+        return 0 < found.began < before
+    return 0 < getattr(found, "waits_since", 0.0) < before
 
 
 def _ends(connection: Connection, before: float) -> Iterator[Link]:
@@ -66,8 +70,13 @@ def zero_credit_s(link: Link, now: float) -> float:
     since = link.zero_credit_since
     if since is None or link.kind is not LinkKind.ENDPOINT:
         return 0.0
-    if isinstance(link, Receiver) and link_credit(link.pn) > 0:
-        return 0.0
+    if isinstance(link, Receiver):
+        if link_credit(link.pn) > 0:
+            return 0.0
+        if link.granted and not link.drained:  # the newest of those that are open took the last credit
+            for found in reversed(link.connection.incoming.values()):
+                if found.receiver is link:
+                    return max(0.0, now - getattr(found, "began", since))
     return now - since
 
 

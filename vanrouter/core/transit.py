@@ -315,6 +315,11 @@ class Transit(Incoming):
         self._address: Address | None = None
         self._hop: Any = None
 
+    @property
+    def waits_since(self) -> float:
+        """A stream with a window of its own lasts as long as its flow."""
+        return self.began if self._bounded and self.is_complete and not self.is_settled else 0.0
+
     def hold_outstanding(self, address: Address, hop: Any) -> None:
         """Count as one outstanding delivery towards a neighbour until settled (section 7.3)."""
         self._address, self._hop = address, hop

@@ -23,9 +23,6 @@ Destination = Sender | LocalService | Node
 MANY = 1 << 60
 """More than any load."""
 
-HOP_CAPACITY = 250
-"""Outstanding deliveries of an address towards one neighbour from which on another destination is preferred."""
-
 MayPass = Callable[[str, str | None], bool]
 
 
@@ -167,7 +164,7 @@ def _balanced(
         for node in nodes:
             assert node.connection is not None
             value = node.connection.outstanding.get(address, 0)
-            load = value + node.cost if value < HOP_CAPACITY else value + node.cost + FULL
+            load = value + node.cost if value < node.connection.capacity else value + node.cost + FULL
             if load < least:
                 best, least = node, load
     if local is not None and best is not local:

@@ -10,7 +10,7 @@ import pytest
 
 from vanrouter.core.links import LinkKind, Sender
 from vanrouter.core.table import Address, Node, Treatment
-from vanrouter.core.treatment import HOP_CAPACITY, choose, is_echo, usable_nodes
+from vanrouter.core.treatment import choose, is_echo, usable_nodes
 from vanrouter.engine.annotations import NO_ANNOTATIONS, Annotations
 
 
@@ -22,6 +22,7 @@ class Way:
         self.router = SimpleNamespace(is_edge=at_edge)
         self.mesh_id = mesh_id
         self.outstanding: dict[Address, int] = {}
+        self.capacity = 7
 
 
 def connection() -> Any:
@@ -161,7 +162,9 @@ def test_what_is_full_comes_last(balanced: Address) -> None:
     balanced.consumers = [full]
     far = balanced.remotes["B"] = node("B", 10)
     assert chosen(balanced) is far
-    far.connection.outstanding[balanced] = HOP_CAPACITY
+    far.connection.outstanding[balanced] = far.connection.capacity - 1
+    assert chosen(balanced) is far
+    far.connection.outstanding[balanced] = far.connection.capacity
     assert chosen(balanced) is full  # all are full: the least loaded all the same
 
 
