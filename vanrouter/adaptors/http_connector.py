@@ -17,11 +17,19 @@ from vanrouter.adaptors.http_listener import add_forwarded, connection_row
 from vanrouter.adaptors.http_message_connector import MessageRequests
 from vanrouter.adaptors.http_pool import Pool, ServerConnection
 from vanrouter.adaptors.http_requests import ServedRequest
-from vanrouter.adaptors.http_shared import NOWHERE, Cancellable, Shared
+from vanrouter.adaptors.http_shared import Shared
 from vanrouter.adaptors.http_statistics import RequestCounts
 from vanrouter.adaptors.http_stream import AnswerStream
 from vanrouter.core.flows import ServiceKind, ServiceRecord
-from vanrouter.core.stream import REJECTED, RELEASED, Producer, Sink, StreamHead
+from vanrouter.core.stream import (
+    NOWHERE,
+    REJECTED,
+    RELEASED,
+    Cancellable,
+    Producer,
+    Sink,
+    StreamHead,
+)
 from vanrouter.engine.messages import STREAM_CONTENT_TYPE, STREAM_VERSION
 from vanrouter.net.dial import Resolver
 from vanrouter.net.health import Health

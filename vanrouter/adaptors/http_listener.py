@@ -18,10 +18,13 @@ from vanrouter.adaptors.http_events import EventForm
 from vanrouter.adaptors.http_exchange import Failure, Header, Requester, RequestHead, Responder, ServerCodec
 from vanrouter.adaptors.http_message_listener import MessageForm
 from vanrouter.adaptors.http_requests import NOBODY, RoutedRequest
-from vanrouter.adaptors.http_shared import Cancellable, Shared
+from vanrouter.adaptors.http_shared import Shared
 from vanrouter.adaptors.http_socket import SocketTransport
 from vanrouter.adaptors.http_statistics import RequestCounts
 from vanrouter.core.flows import ServiceKind, ServiceRecord
+from vanrouter.core.stream import (
+    Cancellable,
+)
 from vanrouter.net.dial import Address, literal_addresses, resolve
 from vanrouter.net.listener import Acceptor, bind, text_address
 from vanrouter.net.tls import TlsFiles, listener_context

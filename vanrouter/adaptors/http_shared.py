@@ -6,39 +6,29 @@ Layer: 4.
 from __future__ import annotations
 
 from itertools import count
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from vanrouter.core.deliveries import DeliveryConsumer
 from vanrouter.core.flows import FlowRecorder, NoRecorder
-from vanrouter.core.stream import RELEASED, Producer, Sink, StreamConsumer, StreamHead
+from vanrouter.core.stream import (
+    NOWHERE,
+    RELEASED,
+    Cancellable,
+    Producer,
+    ReplyAddress,
+    Sink,
+    StreamHead,
+    StreamRouter,
+)
 from vanrouter.engine.messages import encode_stream_head
 from vanrouter.ids import random_suffix
-from vanrouter.net.memory import Trimmer
-from vanrouter.net.reactor import Reactor
 from vanrouter.net.wheel import Wheel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from vanrouter.adaptors.http_stream import RequestStream
 
 MAX_SPARE_REPLIES = 1024
 """Reply addresses kept for the next requests."""
-
-
-class Cancellable(Protocol):
-    """A subscription or a watch."""
-
-    def cancel(self) -> None:
-        """End it."""
-
-
-class ReplyAddress(Cancellable, Protocol):
-    """A subscription at an address of its own."""
-
-    @property
-    def address(self) -> str:
-        """Text for `reply-to`."""
 
 
 class Waiting(Protocol):
@@ -48,24 +38,8 @@ class Waiting(Protocol):
         """Nobody waits any more."""
 
 
-class HttpRouter(Protocol):
-    """What HTTP needs of the core."""
-
-    reactor: Reactor
-    connections: dict[int, Any]
-    trimmer: Trimmer
-
-    def next_connection_id(self) -> int:
-        """Return the number of a new connection."""
-
-    def open_stream(self, to: str, head: bytes, flags: int, producer: Producer) -> Sink:
-        """Begin a stream; without a route `producer.outcome(RELEASED, True)` follows at the end of the turn."""
-
-    def subscribe_stream(self, address: str, consumer: StreamConsumer, weight: int = 1) -> Cancellable:
-        """Take streams sent to an address."""
-
-    def new_reply_address(self, consumer: StreamConsumer) -> ReplyAddress:
-        """Take streams sent to an address of one's own."""
+class HttpRouter(StreamRouter, Protocol):
+    """What HTTP needs of the core: streams, and messages besides."""
 
     def subscribe_deliveries(self, address: str, consumer: DeliveryConsumer, weight: int = 1) -> Cancellable:
         """Take messages sent to an address, section by section."""
@@ -78,9 +52,6 @@ class HttpRouter(Protocol):
 
     def open_message(self, to: str, first: bytes, flags: int, producer: Producer) -> Sink:
         """Begin a message that goes out piece by piece; RELEASED at the end of the turn when there is no way."""
-
-    def watch(self, address: str, callback: Callable[[bool], None]) -> Cancellable:
-        """Be told whether an address can be reached, now and at each change."""
 
 
 class Shared:
@@ -169,24 +140,3 @@ class ReplyAddresses:
             self._spare.append(reply)
         else:
             reply.subscription.cancel()
-
-
-class Nowhere:
-    """Sink of a stream that nobody waits for."""
-
-    __slots__ = ()
-
-    takes_early = True
-
-    def push(self, data: memoryview | bytes) -> bool:
-        """Throw away."""
-        return True
-
-    def finish(self, settled: bool = False) -> None:
-        """Nothing was kept."""
-
-    def abort(self) -> None:
-        """Nothing was kept."""
-
-
-NOWHERE = Nowhere()

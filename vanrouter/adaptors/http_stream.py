@@ -20,8 +20,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vanrouter.adaptors.http_exchange import Failure
-from vanrouter.adaptors.http_shared import NOWHERE
-from vanrouter.core.stream import ACCEPTED, MODIFIED, REJECTED, RELEASED, STREAM_FLAGS, Producer, Sink, StreamHead
+from vanrouter.core.stream import (
+    ACCEPTED,
+    MODIFIED,
+    NOWHERE,
+    REJECTED,
+    RELEASED,
+    STREAM_FLAGS,
+    Producer,
+    Sink,
+    StreamHead,
+)
 from vanrouter.engine.messages import STREAM_CONTENT_TYPE, STREAM_VERSION, encode_stream_head
 
 if TYPE_CHECKING:

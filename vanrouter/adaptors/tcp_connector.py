@@ -15,17 +15,18 @@ from typing import Any
 
 from vanrouter.adaptors.tcp_config import ConnectorConfig
 from vanrouter.adaptors.tcp_flow import Flow
-from vanrouter.adaptors.tcp_listener import DISCARD
-from vanrouter.adaptors.tcp_shared import Cancellable, Service, Shared, host_of, plain_row
+from vanrouter.adaptors.tcp_shared import Service, Shared, host_of, plain_row
 from vanrouter.adaptors.tcp_tls import TlsFlow
 from vanrouter.core.flows import COUNTERPART, CounterpartRecord, ServiceKind, ServiceRecord
 from vanrouter.core.stream import (
     ACCEPTED,
     MODIFIED,
+    NOWHERE,
     REJECTED,
     RELEASED,
     RESEND_RELEASED,
     STREAM_FLAGS,
+    Cancellable,
     Producer,
     Sink,
     StreamHead,
@@ -304,10 +305,10 @@ class ConnectorService(Service):
         """A client somewhere has connected."""
         if head.content_type != STREAM_CONTENT_TYPE or (head.version or 0) > STREAM_VERSION:
             producer.outcome(RELEASED, True)
-            return DISCARD
+            return NOWHERE
         if not head.reply_to:
             producer.outcome(REJECTED, True)
-            return DISCARD
+            return NOWHERE
         flow = (ConnectorFlow if self.config.tls is None else TlsConnectorFlow)(self, head, producer)
         self.waiting.add(flow)
         targets = self.resolver.known()

@@ -17,16 +17,19 @@ from typing import Any
 from vanrouter.adaptors.observer_tap import NONE, Observing, Receive, Send, Tap
 from vanrouter.adaptors.tcp_config import REFUSE, ListenerConfig
 from vanrouter.adaptors.tcp_flow import _BUFFER, _VIEW, EARLY_BYTES, RESET, Flow
-from vanrouter.adaptors.tcp_shared import RETRIES, Cancellable, ReplyAddress, Service, Shared, host_and_port, host_of
+from vanrouter.adaptors.tcp_shared import RETRIES, Service, Shared, host_and_port, host_of
 from vanrouter.adaptors.tcp_tls import TlsFlow
 from vanrouter.core.flows import UNREACHABLE, ServiceKind, ServiceRecord
 from vanrouter.core.stream import (
     MODIFIED,
+    NOWHERE,
     REJECTED,
     RELEASED,
     RESEND_RELEASED,
     STREAM_FLAGS,
+    Cancellable,
     Producer,
+    ReplyAddress,
     Sink,
     StreamHead,
 )
@@ -52,27 +55,6 @@ LISTENER_FLAGS = STREAM_FLAGS | RESEND_RELEASED
 QUICK_RETRIES_LEFT = RETRIES - 3
 LAST_RETRY_S = 0.4
 """Three tries follow at once; then each wait is twice the one before, the last so long: all of them within 0.8 s."""
-
-
-class Discard:
-    """Sink of a stream that was refused."""
-
-    __slots__ = ()
-
-    takes_early = True
-
-    def push(self, data: memoryview | bytes) -> bool:
-        """Throw away."""
-        return True
-
-    def finish(self, settled: bool = False) -> None:
-        """Nothing was kept."""
-
-    def abort(self) -> None:
-        """Nothing was kept."""
-
-
-DISCARD = Discard()
 
 
 class ListenerFlow(Flow):
@@ -179,11 +161,11 @@ class ListenerFlow(Flow):
         """The server's stream has come: from now on the window rules."""
         if self.sock is None or self.peer is not None or self.early is None:
             producer.outcome(RELEASED, True)
-            return DISCARD
+            return NOWHERE
         if head.content_type != STREAM_CONTENT_TYPE or (head.version or 0) > STREAM_VERSION:
             producer.outcome(REJECTED, True)
             self.drop()
-            return DISCARD
+            return NOWHERE
         self.peer = producer
         early, self.early = self.early, None
         if self.holds_early and self.out is not None:

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from vanrouter.adaptors.observer_http2 import Budget
 from vanrouter.core.flows import PARENT_DELETED, TLS_FAILED, FlowRecorder, NoRecorder
-from vanrouter.core.stream import Producer, Sink, StreamConsumer
+from vanrouter.core.stream import (
+    StreamRouter,
+)
 from vanrouter.histogram import Histogram
-from vanrouter.net.memory import Trimmer
-from vanrouter.net.reactor import Reactor
 from vanrouter.net.wheel import Wheel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from vanrouter.adaptors.tcp_flow import Flow
 
@@ -30,21 +30,6 @@ RETRIES = 8
 """Other connectors tried after one has released a stream that nothing was written of."""
 
 
-class Cancellable(Protocol):
-    """A subscription or a watch."""
-
-    def cancel(self) -> None:
-        """End it."""
-
-
-class ReplyAddress(Cancellable, Protocol):
-    """A subscription at an address of its own."""
-
-    @property
-    def address(self) -> str:
-        """Text for `reply-to`."""
-
-
 class Row(Protocol):
     """What stands in the table of connections."""
 
@@ -53,29 +38,6 @@ class Row(Protocol):
 
     def force_close(self) -> None:
         """Cut the connection."""
-
-
-class StreamRouter(Protocol):
-    """What TCP needs of the core."""
-
-    reactor: Reactor
-    connections: dict[int, Any]
-    trimmer: Trimmer
-
-    def next_connection_id(self) -> int:
-        """Return the number of a new connection."""
-
-    def open_stream(self, to: str, head: bytes, flags: int, producer: Producer) -> Sink:
-        """Begin a stream; without a route `producer.outcome(RELEASED, True)` follows at the end of the turn."""
-
-    def subscribe_stream(self, address: str, consumer: StreamConsumer, weight: int = 1) -> Cancellable:
-        """Take streams sent to an address."""
-
-    def new_reply_address(self, consumer: StreamConsumer) -> ReplyAddress:
-        """Take streams sent to an address of one's own."""
-
-    def watch(self, address: str, callback: Callable[[bool], None]) -> Cancellable:
-        """Be told whether an address can be reached, now and at each change."""
 
 
 class Shared:

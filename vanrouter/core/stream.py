@@ -17,13 +17,15 @@ Contract, for both sides of the seam:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from vanrouter.engine.annotations import Annotations
 from vanrouter.engine.messages import STREAM_CONTENT_TYPE, parse_head, scan_stream_head, skip_stream_marker
 from vanrouter.engine.sections import NEED_MORE, NeedMore
+from vanrouter.net.memory import Trimmer
+from vanrouter.net.reactor import Reactor
 
 RECEIVED = 0x23
 """Not terminal: so many octets were handed on (AMQP 1.0 part 3, section 3.4)."""
@@ -94,6 +96,65 @@ class StreamConsumer(Protocol):
 
     def on_stream(self, head: StreamHead, producer: Producer) -> Sink:
         """A stream begins; what is answered goes to `producer`."""
+
+
+class Nowhere:
+    """Sink of a stream that nobody waits for, or that was refused."""
+
+    __slots__ = ()
+
+    takes_early = True
+
+    def push(self, data: memoryview | bytes) -> bool:
+        """Throw away."""
+        return True
+
+    def finish(self, settled: bool = False) -> None:
+        """Nothing was kept."""
+
+    def abort(self) -> None:
+        """Nothing was kept."""
+
+
+NOWHERE = Nowhere()
+
+
+class Cancellable(Protocol):
+    """A subscription or a watch."""
+
+    def cancel(self) -> None:
+        """End it."""
+
+
+class ReplyAddress(Cancellable, Protocol):
+    """A subscription at an address of its own."""
+
+    @property
+    def address(self) -> str:
+        """Text for `reply-to`."""
+
+
+class StreamRouter(Protocol):
+    """What adaptors that carry streams need of the core."""
+
+    reactor: Reactor
+    connections: dict[int, Any]
+    trimmer: Trimmer
+
+    def next_connection_id(self) -> int:
+        """Return the number of a new connection."""
+
+    def open_stream(self, to: str, head: bytes, flags: int, producer: Producer) -> Sink:
+        """Begin a stream; without a route `producer.outcome(RELEASED, True)` follows at the end of the turn."""
+
+    def subscribe_stream(self, address: str, consumer: StreamConsumer, weight: int = 1) -> Cancellable:
+        """Take streams sent to an address."""
+
+    def new_reply_address(self, consumer: StreamConsumer) -> ReplyAddress:
+        """Take streams sent to an address of one's own."""
+
+    def watch(self, address: str, callback: Callable[[bool], None]) -> Cancellable:
+        """Be told whether an address can be reached, now and at each change."""
 
 
 def parse_stream_head(

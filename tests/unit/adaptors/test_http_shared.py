@@ -3,8 +3,12 @@ from typing import Any
 from tests.unit.adaptors.http_site import FakeProducer
 from tests.unit.adaptors.streams import Loop
 from vanrouter.adaptors import http_shared
-from vanrouter.adaptors.http_shared import NOWHERE, Shared
-from vanrouter.core.stream import RELEASED, StreamHead
+from vanrouter.adaptors.http_shared import Shared
+from vanrouter.core.stream import (
+    NOWHERE,
+    RELEASED,
+    StreamHead,
+)
 from vanrouter.engine.messages import encode_stream_head
 
 

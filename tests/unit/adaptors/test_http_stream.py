@@ -4,9 +4,18 @@ from tests.unit.adaptors.http_fakes import FakeTransport
 from tests.unit.adaptors.http_site import GET, OK, Client, FakeProducer, HttpSite, Server
 from tests.unit.adaptors.streams import Loop
 from vanrouter.adaptors.http_exchange import Failure
-from vanrouter.adaptors.http_shared import NOWHERE, Shared
+from vanrouter.adaptors.http_shared import Shared
 from vanrouter.adaptors.http_stream import MAX_KEPT_BYTES, REPORT_BYTES, WINDOW_BYTES, AnswerStream, RequestStream
-from vanrouter.core.stream import ACCEPTED, MODIFIED, REJECTED, RELEASED, Producer, Sink, StreamHead
+from vanrouter.core.stream import (
+    ACCEPTED,
+    MODIFIED,
+    NOWHERE,
+    REJECTED,
+    RELEASED,
+    Producer,
+    Sink,
+    StreamHead,
+)
 from vanrouter.engine.messages import STREAM_CONTENT_TYPE
 
 

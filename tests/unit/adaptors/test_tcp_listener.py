@@ -9,8 +9,14 @@ import pytest
 from tests.unit.adaptors.services import Services, Site
 from tests.unit.adaptors.streams import Loop, accepted, connected, listening, receive_all, receive_exactly
 from vanrouter.adaptors.tcp_config import ListenerConfig
-from vanrouter.adaptors.tcp_listener import DISCARD, any_address, listening_socket
-from vanrouter.core.stream import RELEASED, Producer, Sink, StreamHead
+from vanrouter.adaptors.tcp_listener import any_address, listening_socket
+from vanrouter.core.stream import (
+    NOWHERE,
+    RELEASED,
+    Producer,
+    Sink,
+    StreamHead,
+)
 from vanrouter.errors import ConfigError
 from vanrouter.net.dial import Address
 
@@ -214,7 +220,7 @@ def test_a_stream_that_nobody_takes_yet_is_offered_for_a_while(loop: Loop) -> No
                 return served.on_stream(head, producer)
             refusals.append(loop.reactor.now)
             loop.reactor.call_soon(lambda: producer.outcome(RELEASED, True))
-            return DISCARD
+            return NOWHERE
 
     loop.call(lambda: loop.router.subscribe_stream("svc", RefusesAtFirst()))
     first = loop.call(lambda: loop.router.subscriptions["svc"].pop(0))
@@ -236,7 +242,7 @@ def test_the_end_of_a_client_is_offered_again_too(loop: Loop) -> None:
 
         def on_stream(self, head: StreamHead, producer: object) -> object:
             self.producer = producer  # type: ignore[assignment]
-            return DISCARD
+            return NOWHERE
 
     site = Site(loop)
     refuses = Refuses()
@@ -253,9 +259,6 @@ def test_the_end_of_a_client_is_offered_again_too(loop: Loop) -> None:
     server.sendall(b"bye")
     server.close()
     assert receive_all(client) == b"bye"
-    DISCARD.push(b"")
-    DISCARD.finish()
-    DISCARD.abort()
 
 
 def test_a_reply_in_another_encapsulation_is_rejected(loop: Loop) -> None:
@@ -266,7 +269,7 @@ def test_a_reply_in_another_encapsulation_is_rejected(loop: Loop) -> None:
     class Answers:
         def on_stream(self, head: StreamHead, producer: object) -> object:
             heads.append(head)
-            return DISCARD
+            return NOWHERE
 
         def outcome(self, state: int, settled: bool) -> None:
             outcomes.append((state, settled))
@@ -280,7 +283,7 @@ def test_a_reply_in_another_encapsulation_is_rejected(loop: Loop) -> None:
     consumer = loop.router.subscriptions[reply_to][0].consumer
     sink = loop.call(lambda: consumer.on_stream(StreamHead(to=reply_to, content_type=None), answers))  # type: ignore[arg-type]
     assert outcomes == [(0x25, True)]
-    assert sink is DISCARD
+    assert sink is NOWHERE
     assert receive_all(client) == b""
     loop.call(lambda: consumer.on_stream(StreamHead(to=reply_to), answers))  # type: ignore[arg-type]
     assert outcomes[1:] == [(RELEASED, True)]

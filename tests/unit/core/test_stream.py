@@ -1,6 +1,6 @@
 import pytest
 
-from vanrouter.core.stream import StreamHead, parse_stream_head
+from vanrouter.core.stream import NOWHERE, StreamHead, parse_stream_head
 from vanrouter.engine.annotations import NO_ANNOTATIONS, Annotations
 from vanrouter.engine.messages import APPLICATION_PROPERTIES, PROPERTIES, VALUE, encode_stream_head
 from vanrouter.engine.sections import NEED_MORE, Described, Symbol, UInt, ULong, encode
@@ -95,3 +95,10 @@ def test_the_quick_way_leaves_what_is_odd_to_the_long_one(at: int, monkeypatch: 
         octets[at], kept = value, octets[at]
         assert outcome() == found, value
         octets[at] = kept
+
+
+def test_nowhere_takes_everything() -> None:
+    assert NOWHERE.takes_early
+    assert NOWHERE.push(b"octets")
+    NOWHERE.finish()
+    NOWHERE.abort()
