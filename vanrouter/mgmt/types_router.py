@@ -230,6 +230,54 @@ PROXY_PROFILE = EntityType(
     ),
 )
 
+AMQP_PEER = (
+    word("socketAddressFamily", ("IPv4", "IPv6"), "C", "Force IPv4 or IPv6; otherwise derived from the host."),
+    word(
+        "role",
+        ("normal", "inter-router", "route-container", "edge", "inter-edge", "inter-network"),
+        "C",
+        "What kind of peer is expected; decides the routing behaviour of the connection.",
+        default="normal",
+    ),
+    whole(
+        "cost",
+        "CU",
+        "Path cost of an inter-router connection, 1..2147483647; the larger of both ends applies.",
+        default=1,
+    ),
+)
+"""What listeners and connectors have in common, in the order of the specification."""
+
+AMQP_FRAMES = (
+    whole("maxFrameSize", "C", "AMQP max-frame-size offered; 0 = default, otherwise 512..2147483647.", default=16384),
+    whole(
+        "maxSessions",
+        "C",
+        "Highest number of AMQP sessions; 0 = default, otherwise 1..32768. channel-max sent is this minus one.",
+        default=32768,
+    ),
+    whole(
+        "maxSessionFrames",
+        "C",
+        "Incoming session window in frames, at least 2. Unset: 8 MiB worth of frames for role normal, 128 MiB for"
+        " the other roles.",
+    ),
+    whole("idleTimeoutSeconds", "C", "AMQP idle timeout announced (sent in milliseconds).", default=16, minimum=0),
+)
+"""What a connection offers its peer."""
+
+AMQP_LINKS = (
+    word(
+        "stripAnnotations",
+        ("in", "out", "both", "no"),
+        "C",
+        "Whether router annotations are removed on the way in, out, both or not at all.",
+        default="both",
+    ),
+    whole("linkCapacity", "C", "Credit window per link; unset or 0 = 250.", minimum=0),
+)
+"""How its links are treated."""
+
 LISTENER = EntityType(
     short="listener",
     help="A port where AMQP peers connect.",
@@ -240,41 +288,13 @@ LISTENER = EntityType(
     own=(
         text("host", "C", "Address to bind; empty = all.", default=""),
         text("port", "C", "Port number or service name; `0` = ephemeral, the real port is logged.", default="amqp"),
-        word("socketAddressFamily", ("IPv4", "IPv6"), "C", "Force IPv4 or IPv6; otherwise derived from the host."),
-        word(
-            "role",
-            ("normal", "inter-router", "route-container", "edge", "inter-edge", "inter-network"),
-            "C",
-            "What kind of peer is expected; decides the routing behaviour of the connection.",
-            default="normal",
-        ),
-        whole(
-            "cost",
-            "CU",
-            "Path cost of an inter-router connection, 1..2147483647; the larger of both ends applies.",
-            default=1,
-        ),
+        *AMQP_PEER,
         text("sslProfile", "C", "Name of the sslProfile to use. Must exist."),
         text("saslMechanisms", "C", "Space-separated SASL mechanisms allowed."),
         flag("authenticatePeer", "C", "Require SASL authentication.", default=False),
         flag("requireEncryption", "C", "Require an encrypted transport.", default=False),
         flag("requireSsl", "C", "Require TLS (implies requireEncryption).", default=False),
-        whole(
-            "maxFrameSize", "C", "AMQP max-frame-size offered; 0 = default, otherwise 512..2147483647.", default=16384
-        ),
-        whole(
-            "maxSessions",
-            "C",
-            "Highest number of AMQP sessions; 0 = default, otherwise 1..32768. channel-max sent is this minus one.",
-            default=32768,
-        ),
-        whole(
-            "maxSessionFrames",
-            "C",
-            "Incoming session window in frames, at least 2. Unset: 8 MiB worth of frames for role normal, 128 MiB for"
-            " the other roles.",
-        ),
-        whole("idleTimeoutSeconds", "C", "AMQP idle timeout announced (sent in milliseconds).", default=16, minimum=0),
+        *AMQP_FRAMES,
         whole(
             "initialHandshakeTimeoutSeconds",
             "C",
@@ -282,14 +302,7 @@ LISTENER = EntityType(
             default=0,
             minimum=0,
         ),
-        word(
-            "stripAnnotations",
-            ("in", "out", "both", "no"),
-            "C",
-            "Whether router annotations are removed on the way in, out, both or not at all.",
-            default="both",
-        ),
-        whole("linkCapacity", "C", "Credit window per link; unset or 0 = 250.", minimum=0),
+        *AMQP_LINKS,
         text(
             "failoverUrls",
             "C",
@@ -329,48 +342,13 @@ CONNECTOR = EntityType(
     own=(
         text("host", "C", "Peer host; also the hostname field of OPEN.", default="127.0.0.1"),
         text("port", "C", "Peer port or service name.", default="amqp"),
-        word("socketAddressFamily", ("IPv4", "IPv6"), "C", "Force IPv4 or IPv6; otherwise derived from the host."),
-        word(
-            "role",
-            ("normal", "inter-router", "route-container", "edge", "inter-edge", "inter-network"),
-            "C",
-            "What kind of peer is expected; decides the routing behaviour of the connection.",
-            default="normal",
-        ),
-        whole(
-            "cost",
-            "CU",
-            "Path cost of an inter-router connection, 1..2147483647; the larger of both ends applies.",
-            default=1,
-        ),
+        *AMQP_PEER,
         text("sslProfile", "C", "Name of the sslProfile to use. Must exist."),
         text("proxyProfile", "C", "Name of the proxyProfile to tunnel through."),
         text("saslMechanisms", "C", "Space-separated SASL mechanisms allowed."),
         flag("allowRedirect", "C", "Accepted, has no effect.", default=True),
-        whole(
-            "maxFrameSize", "C", "AMQP max-frame-size offered; 0 = default, otherwise 512..2147483647.", default=16384
-        ),
-        whole(
-            "maxSessions",
-            "C",
-            "Highest number of AMQP sessions; 0 = default, otherwise 1..32768. channel-max sent is this minus one.",
-            default=32768,
-        ),
-        whole(
-            "maxSessionFrames",
-            "C",
-            "Incoming session window in frames, at least 2. Unset: 8 MiB worth of frames for role normal, 128 MiB for"
-            " the other roles.",
-        ),
-        whole("idleTimeoutSeconds", "C", "AMQP idle timeout announced (sent in milliseconds).", default=16, minimum=0),
-        word(
-            "stripAnnotations",
-            ("in", "out", "both", "no"),
-            "C",
-            "Whether router annotations are removed on the way in, out, both or not at all.",
-            default="both",
-        ),
-        whole("linkCapacity", "C", "Credit window per link; unset or 0 = 250.", minimum=0),
+        *AMQP_FRAMES,
+        *AMQP_LINKS,
         flag("verifyHostname", "C", "Check the peer certificate against the host.", default=True),
         text("saslUsername", "C", "User for PLAIN and similar."),
         text(

@@ -167,6 +167,32 @@ LISTENER_ADDRESS = EntityType(
     ),
 )
 
+HTTP_REQUESTS = (
+    word(
+        "form",
+        ("stream", "message"),
+        "C",
+        "How requests travel: as a stream, or as AMQP messages.",
+        default="stream",
+        extension=True,
+    ),
+    whole("requestTimeoutSeconds", "C", "Answer 504 after it; 0 = never.", default=0, minimum=0, extension=True),
+    whole("maxHeaderBytes", "C", "Octets of a header block; 431 beyond.", default=65536, minimum=1024, extension=True),
+    whole("maxHeaders", "C", "Header fields; 431 beyond.", default=128, minimum=1, extension=True),
+    flag("forwardedHeaders", "C", "Add X-Forwarded-For, -Proto and -Host.", default=False, extension=True),
+    word(
+        "retry",
+        ("safe", "none"),
+        "C",
+        "Try GET, HEAD, OPTIONS, PUT and DELETE elsewhere when nothing reached a server.",
+        default="safe",
+        extension=True,
+    ),
+    measured("connectionsOpened", "Client connections so far.", extension=True),
+    measured("connectionsClosed", "Client connections ended so far.", extension=True),
+)
+"""What listeners and connectors of HTTP have in common."""
+
 HTTP_LISTENER = EntityType(
     short="httpListener",
     help="A port whose HTTP requests are carried to a service address.",
@@ -206,30 +232,7 @@ HTTP_LISTENER = EntityType(
             default="close",
             extension=True,
         ),
-        word(
-            "form",
-            ("stream", "message"),
-            "C",
-            "How requests travel: as a stream, or as AMQP messages.",
-            default="stream",
-            extension=True,
-        ),
-        whole("requestTimeoutSeconds", "C", "Answer 504 after it; 0 = never.", default=0, minimum=0, extension=True),
-        whole(
-            "maxHeaderBytes", "C", "Octets of a header block; 431 beyond.", default=65536, minimum=1024, extension=True
-        ),
-        whole("maxHeaders", "C", "Header fields; 431 beyond.", default=128, minimum=1, extension=True),
-        flag("forwardedHeaders", "C", "Add X-Forwarded-For, -Proto and -Host.", default=False, extension=True),
-        word(
-            "retry",
-            ("safe", "none"),
-            "C",
-            "Try GET, HEAD, OPTIONS, PUT and DELETE elsewhere when nothing reached a server.",
-            default="safe",
-            extension=True,
-        ),
-        measured("connectionsOpened", "Client connections so far.", extension=True),
-        measured("connectionsClosed", "Client connections ended so far.", extension=True),
+        *HTTP_REQUESTS,
         word("operStatus", ("up", "down"), "", "Whether the port is open.", extension=True),
     ),
 )
@@ -265,30 +268,7 @@ HTTP_CONNECTOR = EntityType(
         text("sslProfile", "C", "Name of the sslProfile to use.", extension=True),
         flag("verifyHostname", "C", "Check the server certificate against the host.", default=True, extension=True),
         text("hostOverride", "C", "HTTP1: replaces the value of the Host header.", extension=True),
-        word(
-            "form",
-            ("stream", "message"),
-            "C",
-            "How requests travel: as a stream, or as AMQP messages.",
-            default="stream",
-            extension=True,
-        ),
-        whole("requestTimeoutSeconds", "C", "Answer 504 after it; 0 = never.", default=0, minimum=0, extension=True),
-        whole(
-            "maxHeaderBytes", "C", "Octets of a header block; 431 beyond.", default=65536, minimum=1024, extension=True
-        ),
-        whole("maxHeaders", "C", "Header fields; 431 beyond.", default=128, minimum=1, extension=True),
-        flag("forwardedHeaders", "C", "Add X-Forwarded-For, -Proto and -Host.", default=False, extension=True),
-        word(
-            "retry",
-            ("safe", "none"),
-            "C",
-            "Try GET, HEAD, OPTIONS, PUT and DELETE elsewhere when nothing reached a server.",
-            default="safe",
-            extension=True,
-        ),
-        measured("connectionsOpened", "Client connections so far.", extension=True),
-        measured("connectionsClosed", "Client connections ended so far.", extension=True),
+        *HTTP_REQUESTS,
         word("operStatus", ("up", "down", "unknown"), "", "What was last observed of the server.", extension=True),
     ),
 )
