@@ -55,6 +55,7 @@ class Connection:
     """One connection to a client, a broker or another router."""
 
     def __init__(self, router: Router, role: Role, *, is_outbound: bool, number: int | None = None) -> None:
+        """Long because it lists what a connection holds, and does nothing else."""
         self.router = router
         self.loop = router.reactor
         self.id = router.next_connection_id() if number is None else number

@@ -83,6 +83,7 @@ class Router:
         control_settings: ControlSettings | None = None,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
+        """Long because it lists what a router holds, and does nothing else."""
         self.reactor = reactor
         self.router_id = router_id
         self.mode = mode
