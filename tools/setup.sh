@@ -52,12 +52,12 @@ find_missing() {
         exists /usr/lib/postgresql/*/bin/postgres || want postgresql
         need_command node nodejs
         need_command npm npm
-    esac
-    case "$LEVEL" in test|bench|long)
         need_command h2load nghttp2-client
+        need_command wrk wrk
+        exists /usr/sbin/saslpasswd2 || want sasl2-bin
+        exists /usr/include/proton/container.hpp || want libqpid-proton-cpp12-dev
     esac
     case "$LEVEL" in bench|long)
-        need_command wrk wrk
         exists /usr/sbin/nginx || want nginx-light
         exists /usr/sbin/haproxy || want haproxy
         need_command stunnel stunnel4
