@@ -93,6 +93,8 @@ class Connection:
         self.allows_admin_delete = True
         self.receivers: dict[Any, Receiver] = {}
         self.senders: dict[Any, Sender] = {}
+        self.recent: Receiver | None = None
+        """On which a delivery came in last."""
         self.sessions: set[Any] = set()
         self.incoming: dict[Any, Any] = {}
         """Unsettled deliveries that came in, by the engine's pointer."""
@@ -434,6 +436,7 @@ class Connection:
         if receiver.closed:
             return
         receiver.closed = True
+        self.recent = None
         self.receivers.pop(receiver.pn, None)
         self.router.links.pop(receiver.id, None)
         if receiver.current is not None and receiver.unsettled == 0:

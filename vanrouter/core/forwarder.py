@@ -7,38 +7,29 @@ from there, and leaves one `Delivery` record behind until it is settled. Message
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from vanrouter.core.buffer import BUFFER, BUFFER_BYTES, POINTER, VIEW, new_delivery
+from vanrouter.core.buffer import BUFFER, POINTER, VIEW, new_delivery
 from vanrouter.core.deliveries import CollectedMulticast, give_copy
 from vanrouter.core.fanout import CompleteFanout, StreamFanout, multicast_targets
-from vanrouter.core.guarding import Guarding, leads_elsewhere
 from vanrouter.core.inspection import refuse_oversize
-from vanrouter.core.links import Delivery, LinkKind, Origin, Receiver, Sender
+from vanrouter.core.links import Delivery, Origin, Receiver, Sender
 from vanrouter.core.pending import Pending
-from vanrouter.core.refusing import Refusing
+from vanrouter.core.receiving import Receiving
 from vanrouter.core.resending import RetriedTransit
 from vanrouter.core.sending import EACH, Sending
-from vanrouter.core.settlement import NO_ADDRESS, Settlement, grant, hold_credit
+from vanrouter.core.settlement import Settlement, grant, hold_credit
 from vanrouter.core.stream import ACCEPTED, RELEASED
 from vanrouter.core.table import Address, LocalService, Node, Treatment
 from vanrouter.core.transit import Discard, begin_routed, stream_link
 from vanrouter.core.treatment import Destination, choose, next_consumer
-from vanrouter.engine import proton
 from vanrouter.engine.annotations import NO_ANNOTATIONS, RESEND_RELEASED, STREAMING, Annotations, originated
-from vanrouter.engine.annotations import parse as parse_annotations
 from vanrouter.engine.messages import scan
 from vanrouter.engine.proton import (
-    delivery_link,
-    delivery_partial,
-    delivery_readable,
     delivery_remote_state,
     delivery_settle,
     delivery_settled,
     link_advance,
-    link_current,
-    link_recv,
     link_send,
 )
 from vanrouter.engine.values import NEED_MORE
@@ -49,7 +40,7 @@ if TYPE_CHECKING:
     from vanrouter.core.router import Router
 
 
-class Forwarder(Sending, Refusing, Guarding):
+class Forwarder(Receiving, Sending):
     """Takes deliveries from links and from inside the router, and sends each where it belongs."""
 
     def __init__(self, router: Router) -> None:
@@ -59,72 +50,11 @@ class Forwarder(Sending, Refusing, Guarding):
         self.dirty = router.reactor.dirty
         self.retried = RetriedTransit
 
-    def handler_for(self, connection: Connection) -> Any:
-        """Return what the pump of `connection` calls for each delivery event."""
-        return partial(self.on_delivery, connection)
+    def begin_pieces(self, receiver: Receiver, pn: Any, size: int) -> None:
+        """Take a delivery of which only the beginning has come."""
+        Pending(self, receiver, pn).first(size)
 
-    def on_delivery(self, connection: Connection, pn: Any) -> None:
-        """Something has happened to a delivery of this connection."""
-        out = connection.outgoing.get(pn)
-        if out is not None:
-            if type(out) is Delivery:
-                self.settlement.on_outcome(out, pn)
-            else:
-                out.on_update(pn)
-        elif delivery_readable(pn):
-            receiver = connection.receivers.get(delivery_link(pn))
-            if receiver is not None:
-                current = receiver.current
-                if current is None:
-                    self.begin(receiver, pn)
-                else:
-                    current.more()
-        else:
-            incoming = connection.incoming.get(pn)
-            if incoming is not None:
-                if type(incoming) is Delivery:
-                    self.settlement.on_producer_update(incoming, pn)
-                else:
-                    incoming.on_producer_update()
-
-    def begin(self, receiver: Receiver, pn: Any) -> None:
-        """Take a new delivery."""
-        size = link_recv(receiver.pn, POINTER, BUFFER_BYTES)
-        if size <= 0 and size != proton.EOS:
-            if size == proton.ABORTED:
-                link_advance(receiver.pn)
-                delivery_settle(pn)
-                grant(receiver)
-            return
-        if size == BUFFER_BYTES or delivery_partial(pn):
-            Pending(self, receiver, pn).first(max(size, 0))
-            return
-        link_advance(receiver.pn)
-        receiver.deliveries += 1
-        self.begin_whole(receiver, pn, max(0, size))
-
-    def begin_whole(self, receiver: Receiver, pn: Any, size: int) -> None:
-        """Take a complete delivery, the first `size` octets of the shared buffer; its link has moved on."""
-        if receiver.is_special and self.begin_special(receiver, pn, size):
-            return
-        start = 0
-        if size > 10 and BUFFER[1] == 0x80:
-            start = self._skip_annotations(receiver, pn, size)
-            if start < 0:
-                return
-        address = receiver.address
-        if address is None:
-            self._begin_anonymous(receiver, pn, start, size, receiver.annotations)
-            return
-        address.deliveries_ingress += 1
-        sender = address.sole
-        if sender is not None and sender.ready and not sender.connection.engine.blocked:
-            address.deliveries_egress += 1
-            self._send_directly(receiver, pn, delivery_settled(pn), sender, start, size, receiver.annotations)
-        else:
-            self.forward(receiver, pn, start, size, receiver.annotations, address)
-
-    def _send_directly(
+    def send_directly(
         self,
         receiver: Receiver,
         pn: Any,
@@ -180,65 +110,6 @@ class Forwarder(Sending, Refusing, Guarding):
         sender.unsettled += 1
         connection.outgoing[pn_out] = delivery
 
-    def _skip_annotations(self, receiver: Receiver, pn: Any, size: int) -> int:
-        """A client sent router annotations: they are neither obeyed nor an error (section 4.3)."""
-        try:
-            annotations = parse_annotations(BUFFER, 0, size)
-        except PeerError as error:
-            self.reject(receiver, pn, (error.condition, error.description))
-            return -1
-        return 0 if annotations is NEED_MORE else annotations.length
-
-    def _begin_annotated(self, receiver: Receiver, pn: Any, size: int) -> None:
-        """A complete message from another router."""
-        try:
-            annotations = parse_annotations(BUFFER, 0, size)
-        except PeerError as error:
-            self.reject(receiver, pn, (error.condition, error.description))
-            return
-        if annotations is NEED_MORE:
-            self.reject(receiver, pn, ("amqp:decode-error", "invalid message format"))
-            return
-        start = annotations.length
-        if not start:
-            annotations = receiver.annotations
-        if receiver.on_message is not None:
-            self.take_internal(receiver, pn, bytes(VIEW[:size]), annotations)
-        elif receiver.address is not None:
-            receiver.address.deliveries_ingress += 1
-            self.forward(receiver, pn, start, size, annotations, receiver.address)
-        else:
-            self._begin_anonymous(receiver, pn, start, size, annotations)
-
-    def _begin_anonymous(self, receiver: Receiver, pn: Any, start: int, size: int, annotations: Annotations) -> None:
-        """The message says where it goes: to-override, or the `to` property (section 4.5)."""
-        to = annotations.to_override
-        if to is None:
-            try:
-                scanned = scan(BUFFER, start, size, True)
-            except PeerError as error:
-                self.reject(receiver, pn, (error.condition, error.description))
-                return
-            to = None if scanned is NEED_MORE else scanned[1]
-            if to is None:
-                self.reject(receiver, pn, NO_ADDRESS)
-                return
-        settled = delivery_settled(pn)
-        address = self.router.address_for(to)
-        if address is None:
-            self.unroutable(receiver, pn, settled, None, unavailable=self.router.is_unavailable(None, to))
-            return
-        if receiver.is_guarded and leads_elsewhere(address.key, to) and self.holds_back(receiver, pn, start, size):
-            return
-        if receiver.kind is LinkKind.CONTROL or self.router.is_control_key(address.key):
-            self.router.control.on_delivery(receiver, pn, bytes(VIEW[:size]), annotations, address)
-            return
-        if len(annotations.trace) > self.router.radius + 1 and not self.router.is_plausible(annotations):
-            self.unroutable(receiver, pn, settled, address)
-            return
-        address.deliveries_ingress += 1
-        self.forward(receiver, pn, start, size, annotations, address)
-
     def forward(
         self, receiver: Receiver, pn: Any, start: int, size: int, annotations: Annotations, address: Address
     ) -> None:
@@ -260,7 +131,7 @@ class Forwarder(Sending, Refusing, Guarding):
         if type(destination) is Sender:
             address.deliveries_egress += 1
             if self._is_open(destination, annotations):
-                self._send_directly(receiver, pn, settled, destination, start, size, annotations)
+                self.send_directly(receiver, pn, settled, destination, start, size, annotations)
             else:
                 self._send_on(receiver, pn, settled, destination, start, size, annotations, address)
         elif type(destination) is Node:
@@ -303,7 +174,7 @@ class Forwarder(Sending, Refusing, Guarding):
             return
         counted = address if address.treatment >= Treatment.BALANCED else None
         if self._is_open(sender, annotations):
-            self._send_directly(receiver, pn, settled, sender, start, size, annotations, counted)
+            self.send_directly(receiver, pn, settled, sender, start, size, annotations, counted)
         else:
             self._send_on(receiver, pn, settled, sender, start, size, annotations, address, counted)
 
@@ -502,18 +373,6 @@ class Forwarder(Sending, Refusing, Guarding):
             delivery_settle(pn)
             service.on_message(annotations, content, receiver)
 
-    def take_internal(self, receiver: Receiver, pn: Any, content: bytes, annotations: Annotations) -> None:
-        """A message on a link of the protocol itself."""
-        try:
-            receiver.on_message(annotations, content[annotations.length :])
-        except PeerError as error:
-            self.reject(receiver, pn, (error.condition, error.description))
-            return
-        if not delivery_settled(pn):
-            proton.delivery_update(pn, ACCEPTED)
-        delivery_settle(pn)
-        grant(receiver)
-
     # Messages that begin in this process.
 
     def send(
@@ -579,20 +438,3 @@ class Forwarder(Sending, Refusing, Guarding):
     def grant(self, receiver: Receiver) -> None:
         """Give one credit back at the end of the turn."""
         grant(receiver)
-
-    def next_delivery(self, receiver: Receiver) -> None:
-        """A delivery was read to its end: take the next one if it has begun to arrive meanwhile."""
-        if receiver.closed or receiver.current is not None:
-            return
-        pn = link_current(receiver.pn)
-        if pn:
-            self.router.reactor.call_soon(partial(self._take_next, receiver))
-
-    def _take_next(self, receiver: Receiver) -> None:
-        if receiver.closed or receiver.connection.engine.lost or receiver.current is not None:
-            return
-        pn = link_current(receiver.pn)
-        if pn:
-            begin = receiver.connection.begin or self.begin
-            begin(receiver, pn)
-            self.next_delivery(receiver)

@@ -100,6 +100,7 @@ class Receiver:
         "replenishes_at_once",
         "sampled",
         "sampled_before",
+        "seen",
         "session",
         "target_text",
         "to_grant",
@@ -126,6 +127,8 @@ class Receiver:
         """A client's: what goes to the management of other routers is judged first (`guarding`)."""
         self.is_special = False
         """It carries annotations, or all of it goes there: not for the shortest way through the forwarder."""
+        self.seen: Annotations | None = None
+        """Annotations of the last message: the next one mostly has the same, octet for octet."""
         self.replenishes_at_once = False
         """Credit comes back when a message was routed, not when it is settled."""
         self.is_bounded = False

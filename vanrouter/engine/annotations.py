@@ -48,7 +48,7 @@ class Annotations:
     `length` is the number of octets of the section, 0 when a message came without one.
     """
 
-    __slots__ = ("flags", "ingress", "length", "mesh", "next_hops", "to_override", "trace")
+    __slots__ = ("flags", "ingress", "length", "mesh", "next_hops", "section", "to_override", "trace")
 
     def __init__(
         self,
@@ -65,6 +65,8 @@ class Annotations:
         self.trace = trace
         self.mesh = mesh
         self.length = length
+        self.section = b""
+        """The octets themselves, of one that is remembered."""
         self.next_hops: dict[tuple[str | None, str | None, str | None], bytes] = {}
 
     def __repr__(self) -> str:
@@ -118,6 +120,7 @@ def parse(buffer: bytes | bytearray | memoryview, start: int, end: int) -> Annot
             if len(_parsed) >= CACHED_SECTIONS:
                 _parsed.clear()
             _parsed[section] = found
+            found.section = section
     return found
 
 

@@ -18,7 +18,6 @@ from vanrouter.engine import proton
 from vanrouter.engine.proton import (
     EVENT_CONNECTION_REMOTE_CLOSE,
     EVENT_CONNECTION_REMOTE_OPEN,
-    EVENT_DELIVERY,
     EVENT_LINK_FLOW,
     EVENT_LINK_REMOTE_CLOSE,
     EVENT_LINK_REMOTE_DETACH,
@@ -218,13 +217,15 @@ class EngineConnection:
             event = collector_peek(collector)
             if not event:
                 return
-            kind = event_type(event)
-            if kind == EVENT_DELIVERY:
-                self._on_delivery(event_delivery(event))
-            elif kind == EVENT_LINK_FLOW:
-                self._on_flow(event_link(event))
+            delivery = event_delivery(event)  # NULL for any other event: to ask for the type first is one call more
+            if delivery:
+                self._on_delivery(delivery)
             else:
-                self._on_rare_event(kind, event)
+                kind = event_type(event)
+                if kind == EVENT_LINK_FLOW:
+                    self._on_flow(event_link(event))
+                else:
+                    self._on_rare_event(kind, event)
             if self.lost:
                 return
             collector_pop(collector)
