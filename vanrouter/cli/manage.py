@@ -102,9 +102,20 @@ def _show(entity: Mapping[str, object], output: str | None) -> None:
 
 
 def selected(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options that select one entity."""
+    """Give a command the options that select one entity, beside its name as an argument."""
     command = click.option("--identity", help="Identity of the entity.")(command)
     return click.option("--name", help="Name of the entity.")(command)
+
+
+def chosen(entity: str | None, which: Mapping[str, str | None]) -> dict[str, str | None]:
+    """Return `name` and `identity` of the entity that the arguments mean.
+
+    Raises:
+        click.UsageError: two names.
+    """
+    if entity is not None and which.get("name") is not None:
+        raise click.UsageError(f"Two names: {entity!r} and {which['name']!r}.")
+    return {**which, "name": which.get("name") if entity is None else entity}
 
 
 def with_attributes(command: Callable[..., None]) -> Callable[..., None]:
@@ -116,12 +127,15 @@ def with_attributes(command: Callable[..., None]) -> Callable[..., None]:
 
 @manage.command()
 @click.argument("entity_type", metavar="TYPE", required=False, type=TYPE)
-@click.option("-a", "--attributes", default="", help="Comma list of attributes; none = all.")
+@click.argument("names", metavar="[ATTRIBUTE]...", nargs=-1)
+@click.option("-a", "--attributes", default="", help="The same as a comma list; none = all.")
 @with_format
 @with_client
-def query(client: ManagementClient, entity_type: str | None, attributes: str, output: str | None) -> None:
-    """List the entities of a type, or all."""
-    columns = [name for name in attributes.split(",") if name]
+def query(
+    client: ManagementClient, entity_type: str | None, names: tuple[str, ...], attributes: str, output: str | None
+) -> None:
+    """List the entities of a type, or all, with all attributes or those named."""
+    columns = [*names, *(name for name in attributes.split(",") if name)]
     rows = [
         {key: value for key, value in row.items() if value is not None} for row in client.query(entity_type, columns)
     ]
@@ -137,12 +151,15 @@ def query(client: ManagementClient, entity_type: str | None, attributes: str, ou
 
 @manage.command()
 @click.argument("entity_type", metavar="TYPE", type=TYPE)
+@click.argument("entity", metavar="[NAME]", required=False)
 @selected
 @with_format
 @with_client
-def read(client: ManagementClient, entity_type: str, output: str | None, **which: str | None) -> None:
+def read(
+    client: ManagementClient, entity_type: str, entity: str | None, output: str | None, **which: str | None
+) -> None:
     """Show one entity."""
-    _show(client.read(entity_type, **which), output)
+    _show(client.read(entity_type, **chosen(entity, which)), output)
 
 
 @manage.command()
@@ -171,20 +188,22 @@ def update(
     output: str | None,
     **which: str | None,
 ) -> None:
-    """Change an entity."""
-    attributes = attributes_of(entity_type, pairs, file)
+    """Change an entity: that of the name in front of what changes, of --name or of --identity."""
+    entity = pairs[0] if pairs and "=" not in pairs[0] else None
+    attributes = attributes_of(entity_type, pairs if entity is None else pairs[1:], file)
     if not attributes:
         raise click.UsageError("Give what changes: NAME=VALUE or --file.")
-    _show(client.update(entity_type, attributes, **which), output)
+    _show(client.update(entity_type, attributes, **chosen(entity, which)), output)
 
 
 @manage.command()
 @click.argument("entity_type", metavar="TYPE", type=TYPE)
+@click.argument("entity", metavar="[NAME]", required=False)
 @selected
 @with_client
-def delete(client: ManagementClient, entity_type: str, name: str | None, identity: str | None) -> None:
+def delete(client: ManagementClient, entity_type: str, entity: str | None, **which: str | None) -> None:
     """Delete an entity."""
-    client.delete(entity_type, name=name, identity=identity)
+    client.delete(entity_type, **chosen(entity, which))
 
 
 @manage.command()
@@ -226,6 +245,6 @@ def explain(entity_type: str | None, output: str | None) -> None:
         head = {"type": found.full, "meaning": found.help, "operations": operations}
         PRINTERS[output]({**head, "attributes": rows})
         return
-    console().print(f"{found.short} ({found.full}): {found.help}\nOperations: {', '.join(operations)}\n", markup=False)
+    console().print(f"{found.short} ({found.full}): {found.help}\nOperations: {', '.join(operations)}\n")
     headings = [column("attribute"), column("type"), column("default"), column("set by"), column("meaning")]
     print_table("F = file, C = CREATE, U = UPDATE, ! = required", headings, rows)

@@ -68,8 +68,9 @@ def number(heading: str, *attributes: str, rank: int = 0) -> Column:
 
 
 def console() -> Console:
-    """Return where tables go: as wide as the terminal, without colours elsewhere."""
-    return Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False)
+    """Return where tables go: as wide as the terminal, without colours elsewhere. Texts are shown as they stand."""
+    width = None if sys.stdout.isatty() else PIPE_WIDTH
+    return Console(width=width, highlight=False, markup=False, emoji=False)
 
 
 def shown(value: object) -> str:

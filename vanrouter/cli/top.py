@@ -192,7 +192,7 @@ def show_once(collector: Collector, output: str | None) -> None:
         PRINTERS[output](summary.as_dict())
         return
     width = None if sys.stdout.isatty() else PIPE_WIDTH
-    console = Console(width=width, highlight=False)
+    console = Console(width=width, highlight=False, markup=False, emoji=False)
     console.print(page(summary, None, _title(summary)))
 
 
@@ -224,7 +224,7 @@ def _keys() -> Iterator[Callable[[float], str]]:
 def show_live(collector: Collector, interval_s: float) -> None:
     """Show the network until `q` or an interrupt."""
     looks = Looks()
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     with (
         _keys() as key,
         Live(console=console, screen=True, auto_refresh=False, transient=True) as live,

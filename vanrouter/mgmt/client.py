@@ -6,6 +6,7 @@ the client knows vanrouter's additions. The daemon never imports this module.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -294,5 +295,16 @@ def tls_domain(credentials: Credentials) -> SSLDomain:
     return domain
 
 
+_CONDITION = re.compile(r"Condition\('([^']*)'(?:, (?:'(.*)'|\"(.*)\"))?")
+
+
 def _reason(error: Exception) -> str:
-    return str(error).strip() or type(error).__name__
+    """Return what an exception of Proton's says, without its way to write conditions."""
+    text = str(error).strip() or type(error).__name__
+    found = _CONDITION.search(text)
+    if found is None:
+        return text
+    name, description = found[1], found[2] or found[3]
+    if name == "proton.pythonio":
+        return f"cannot connect: {description}"
+    return f"{description} ({name})" if description else name

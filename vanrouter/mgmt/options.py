@@ -18,7 +18,7 @@ class StartOptions:
     Args:
         logs: the running log; the server passes `log` updates to it and reads events and counts from it.
         on_ready: to be called once when the ready line has been logged; releases the starting process of a daemon.
-        has_test_hooks: shorten internal intervals for tests (`-T`).
+        has_test_hooks: shorten internal intervals for tests, write lines of the log on request (`-T`).
     """
 
     logs: Logs

@@ -19,16 +19,20 @@ from vanrouter.adaptors.tcp_listener import ListenerService
 from vanrouter.adaptors.tcp_shared import Shared
 from vanrouter.core.auto_links import AutoLink
 from vanrouter.core.connection import Connection
+from vanrouter.core.links import Receiver
 from vanrouter.core.rates import SettleRates
 from vanrouter.core.router import Router
 from vanrouter.core.stuck import StuckReport
-from vanrouter.errors import ConfigError, ManagementError, VanrouterError
+from vanrouter.engine.annotations import Annotations
+from vanrouter.engine.messages import decode_message
+from vanrouter.errors import ConfigError, ManagementError, PeerError, VanrouterError
 from vanrouter.ids import boot_number
 from vanrouter.mgmt import rules
 from vanrouter.mgmt.agent import Agent
 from vanrouter.mgmt.config import Configuration
 from vanrouter.mgmt.entities import Entity, EntityConfig, Registry
 from vanrouter.mgmt.entity_types import SCHEMA
+from vanrouter.mgmt.levels import LEVELS
 from vanrouter.mgmt.options import StartOptions
 from vanrouter.net.reactor import Reactor
 from vanrouter.server.drain import Drain
@@ -48,6 +52,8 @@ config_logger = logging.getLogger("vanrouter.connections")
 tcp_logger = logging.getLogger("vanrouter.adaptors.tcp")
 
 
+TEST_LOG = "io.skupper.router.router/test/log"
+"""With `--test-hooks`: a message here makes a line of the log, at the level that its subject names."""
 TEST_IDLE_STREAMS = 2
 """Idle streaming links that a connection keeps when `--test-hooks` is given."""
 
@@ -143,6 +149,8 @@ class Site:
             how = "set to" if is_set else "calculated at"
             config_logger.info("Inter-router data connections %s %d", how, self.settings.data_connections())
         self.management.start()
+        if self.options.has_test_hooks:
+            router.subscribe_messages(TEST_LOG, self._on_test_log, is_announced=False)
         self.flows.start()
         StuckReport(router).start()
         self.rates.start()
@@ -164,6 +172,15 @@ class Site:
                     raise ConfigError(error.key, error.reason, file=config.file, line=config.line) from error
                 raise
         self.host_names.is_serving = True
+
+    @staticmethod
+    def _on_test_log(_annotations: Annotations, content: bytes, _receiver: Receiver | None) -> None:
+        try:
+            level = (decode_message(content).subject or "").lower()
+        except PeerError:
+            return
+        if level in LEVELS:
+            logger.log(logging.getLevelNamesMapping()[level.upper()], "A test has asked for a line at level %s", level)
 
     def terminate(self) -> None:
         """End as SIGTERM asks: after a drain where one is configured; at once when asked again."""

@@ -56,6 +56,38 @@ def test_delete(ask: Run, peer: Peer) -> None:
     assert peer.managed.router.done == [("delete", "tcpListener/:8080:web")]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "wanted"),
+    [
+        (("read", "tcpListener", "web"), "shop"),
+        (("update", "tcpListener", "web", "observer=http1"), "http1"),
+        (("query", "tcpListener", "name", "port"), "8080"),
+    ],
+)
+def test_an_entity_by_its_name_alone(ask: Run, arguments: tuple[str, ...], wanted: str) -> None:
+    result = ask("manage", *arguments)
+    assert result.exit_code == 0, result.stderr
+    assert wanted in result.stdout
+
+
+def test_deleted_by_its_name_alone(ask: Run, peer: Peer) -> None:
+    assert ask("manage", "delete", "tcpListener", "web").exit_code == 0
+    assert peer.managed.router.done == [("delete", "tcpListener/:8080:web")]
+
+
+def test_two_names_are_one_too_many(ask: Run) -> None:
+    result = ask("manage", "delete", "tcpListener", "web", "--name", "other")
+    assert (result.exit_code, "Two names: 'web' and 'other'" in result.stderr) == (2, True)
+
+
+def test_texts_are_shown_as_they_stand(ask: Run) -> None:
+    """Colons and brackets in an identity are no pictures and no colours."""
+    attributes = ("name=x", "port=abc", "address=[bold]a", "host=:smile:")
+    shown = ask("manage", "create", "tcpListener", *attributes).stdout
+    assert "tcpListener/:smile::abc:x" in shown.splitlines()[0]
+    assert "[bold]a" in shown
+
+
 def test_pairs_need_a_value(ask: Run, peer: Peer) -> None:
     result = ask("manage", "create", "dummy", "name")
     assert result.exit_code == 2

@@ -144,3 +144,19 @@ def test_sasl_is_left_out_when_there_is_nothing_to_say() -> None:
     assert not Credentials().wants_sasl
     for credentials in (Credentials(user="u"), Credentials(mechanisms="EXTERNAL"), Credentials(certificate="c")):
         assert credentials.wants_sasl
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("Connection amqp://h:1 disconnected: Condition('proton.pythonio', 'Connection refused to all addresses')",
+         "cannot connect: Connection refused to all addresses"),
+        ("Connection h closed due to: Condition('amqp:unauthorized-access', \"it's not you\")",
+         "it's not you (amqp:unauthorized-access)"),
+        ("Condition('amqp:not-found')", "amqp:not-found"),
+        ("plain words", "plain words"),
+        ("", "ValueError"),
+    ],
+)  # fmt: skip
+def test_what_went_wrong_in_words(text: str, wanted: str) -> None:
+    assert module._reason(ValueError(text)) == wanted

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -17,6 +18,8 @@ from vanrouter.adaptors.amqp import AmqpListener
 from vanrouter.adaptors.amqp_connector import AmqpConnector
 from vanrouter.core.peer import Role
 from vanrouter.core.table import Treatment
+from vanrouter.engine.annotations import NO_ANNOTATIONS
+from vanrouter.engine.messages import Message, encode_message
 from vanrouter.errors import ConfigError, ManagementError
 from vanrouter.mgmt.config import load_text
 from vanrouter.mgmt.entities import Entity
@@ -358,3 +361,13 @@ def test_test_hooks_shorten_the_pool_of_idle_streams(bench: Bench) -> None:
     site = Site(load_text(ROUTER, "test.conf"), options)
     assert site.router.idle_streams_kept == 2 < bench.site.router.idle_streams_kept
     site.reactor.close()
+
+
+@pytest.mark.parametrize("level", ["DEBUG", "warning", "Critical"])
+def test_test_hooks_make_lines_of_the_log(caplog: pytest.LogCaptureFixture, level: str) -> None:
+    caplog.set_level(logging.DEBUG, "vanrouter.core.router")
+    for content in (encode_message(Message(subject=level)), encode_message(Message(subject="odd")), b"\x00"):
+        Site._on_test_log(NO_ANNOTATIONS, content, None)
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        (level.upper(), f"A test has asked for a line at level {level.lower()}")
+    ]
