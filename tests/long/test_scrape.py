@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import json
 import statistics
-import subprocess
-import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -14,35 +12,17 @@ from pathlib import Path
 
 import pytest
 
+from tests.long.loads import answer, load, p99, server
 from tests.system.conftest import StartSites
 from tests.system.harness import Router, Section, Sites, tcp_connector, tcp_listener
-from tests.system.process import Program
 
-ROOT = Path(__file__).parents[2]
 HTTP: Section = ("listener", {"name": "http", "host": "127.0.0.1", "port": 0, "http": True})
 FLOWS = 10_000
 ROUNDS = 7
-SECONDS = 4.5
 SCRAPES_A_SECOND = 0.5
 """Seven times as often as a usual Prometheus."""
 P99_RATIO = 1.2
 HELD_S = 0.005
-
-
-def load(*arguments: object) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "bench.load.tcp_client", *map(str, arguments)]
-    return subprocess.Popen(command, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-
-
-def answer(client: subprocess.Popen[str]) -> dict[str, float]:
-    assert client.stdout is not None
-    return dict(json.loads(client.stdout.readline()))
-
-
-def p99(port: int) -> float:
-    """Microseconds, of requests of 100 octets on eight connections."""
-    with load("requests", port, "--connections", 8, "--seconds", SECONDS) as client:
-        return answer(client)["p99_us"]
 
 
 def scrape(router: Router) -> str:
@@ -81,9 +61,7 @@ class Scraper:
 
 @pytest.fixture
 def sites(start_sites: StartSites, tmp_path: Path) -> Iterator[Sites]:
-    command = [sys.executable, "-m", "bench.load.tcp_server", "echo"]
-    with Program("echo", command, tmp_path / "echo.log", cwd=ROOT) as server:
-        port = int(server.wait_for(r"(\d+)")[1])
+    with server("echo", tmp_path / "echo.log") as port:
         yield start_sites(a_sections=[HTTP, tcp_listener("echo")], b_sections=[HTTP, tcp_connector("echo", port)])
 
 
