@@ -2,8 +2,9 @@
 
     python quiet_server.py echo|sink|service
 
-`echo` sends back what comes, `sink` does not, `service` is an echo that closes when its client has finished. Prints its
-port. Lines of its input: `stop` (read nothing more), `go` (read again), `count` (prints how many are open).
+`echo` sends back what comes; `service` as well, and closes when its client has finished; so does `sink`, which answers
+nothing. Prints its port. Lines of its input: `stop` (read nothing more), `go` (read again), `count` (prints how many
+are open).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ class Server:
 
     def __init__(self, kind: str) -> None:
         self.is_echo = kind != "sink"
-        self.is_closing = kind == "service"
+        self.is_closing = kind != "echo"
         self.poller = select.epoll()
         self.sockets: dict[int, socket.socket] = {}
         self.finished: set[int] = set()

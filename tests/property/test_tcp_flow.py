@@ -170,7 +170,7 @@ def test_each_stream_ends_once(far_loop: Loop, script: list[object]) -> None:
     assert len(server_end.outcomes) <= 1
     assert len(server_end.outcomes) + has_ended_output >= int(is_answered and flow.early is None)
     assert (flow.sock, flow.peer, flow.out, flow.backlog, flow.bucket) == (None,) * 5
-    assert site.adaptor.shared.buffered == 0
+    assert site.adaptor.shared.memory.kept == 0
     assert loop.call(lambda: list(loop.router.subscriptions)) == []
     assert loop.call(lambda: list(loop.router.connections)) == []
     site.server.close()

@@ -24,7 +24,7 @@ import termios
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from vanrouter.adaptors.tcp_shared import host_and_port
+from vanrouter.adaptors.tcp_shared import _VIEW, host_and_port
 from vanrouter.core.stream import ACCEPTED, MODIFIED, Producer, Sink
 from vanrouter.net.reactor import ERROR, IN, OUT
 from vanrouter.net.wheel import Timed, Wheel
@@ -33,19 +33,18 @@ if TYPE_CHECKING:
     from vanrouter.adaptors.tcp_shared import Service, Shared
     from vanrouter.core.flows import CounterpartRecord, FlowRecord
 
-BUFFER_BYTES = 128 * 1024
-"""One read of one flow in one turn at most."""
-
-_BUFFER = bytearray(BUFFER_BYTES)
-_VIEW = memoryview(_BUFFER)
-
 C_WINDOW_BYTES = 1_042_432
 """Octets in flight towards a C router, which reports at half of it (section 7)."""
 FIRST_WINDOW_BYTES = 128 * 1024
 LARGEST_WINDOW_BYTES = 4 * 1024 * 1024
 """Octets in flight between vanrouters: where a flow begins, and what it can earn."""
+LEAST_WINDOW_BYTES = 16 * 1024
+"""What a flow may always send; where there are so many that they must share, it begins with this. From then on the
+window is at least twice what was reported, up to where a flow begins otherwise."""
 REPORT_BYTES = 64 * 1024
-"""Octets written from one report to the next, half of what a flow begins with."""
+LEAST_REPORT_BYTES = LEAST_WINDOW_BYTES // 2
+"""Octets written from one report to the next: as many as were written before, within these; so always less than half of
+the least that the producer may send."""
 C_REPORT_BYTES = 256 * 1024
 """The same towards a C router, whose window is larger from the start."""
 OVERSHOOT_BYTES = 1024 * 1024
@@ -156,7 +155,7 @@ class Flow:
         self.peer: Producer | None = None
         self.written = 0
         self.report_bytes = REPORT_BYTES
-        self.report_at = REPORT_BYTES
+        self.report_at = LEAST_REPORT_BYTES
         self.backlog: bytearray | None = None
         self.in_finished = False
         self.output_done = False
@@ -176,8 +175,7 @@ class Flow:
         if not is_vanrouter:
             self.window = self.largest = C_WINDOW_BYTES
             self.report_bytes = C_REPORT_BYTES
-        self.report_at = self.report_bytes
-        self.limit = self.acked + self.window
+        self.limit = self.acked + min(LEAST_WINDOW_BYTES, self.window)
 
     # --- the socket ---------------------------------------------------------------------------------------------------
 
@@ -196,7 +194,7 @@ class Flow:
             self.read_early()
             return
         try:
-            count = self.recv_into(_BUFFER)
+            count = self.recv_into(self.shared.buffer)
         except BlockingIOError:
             return
         except OSError:
@@ -221,9 +219,14 @@ class Flow:
         if self.sock is None or self.read_done:
             return
         if self.sent >= self.limit and not self.limited:
-            self.limited = True
-            self.probe_octets = self.sent
-            self.probe_time = self.shared.reactor.now
+            if self.early is None:
+                self.limit = self.acked + self.allowed()
+            if self.sent >= self.limit:
+                self.limited = True
+                self.probe_octets = self.sent
+                self.probe_time = self.shared.reactor.now
+            elif not self.blocked:
+                return
         self.watch(self.mask & ~IN)
 
     def resume(self) -> None:
@@ -308,14 +311,22 @@ class Flow:
             return
         self.acked = total = min(total, self.sent)
         if not self.limited:
-            self.limit = total + self.window
+            self.limit = total + self.allowed()
             return
         if total >= self.probe_octets:
             self.judge_window()
-        self.limit = total + self.window
-        if self.limit - self.sent >= self.window >> 2:
+        allowed = self.allowed()
+        self.limit = total + allowed
+        if self.limit - self.sent >= allowed >> 2:
             self.limited = False
             self.resume()
+
+    def allowed(self) -> int:
+        """Return how much may be in flight now: what the flow has earned, as far as memory allows."""
+        if not self.is_reset_known:
+            return self.window  # a C router reports at half of its own, and not before
+        least = min(max(LEAST_WINDOW_BYTES, 2 * self.acked), FIRST_WINDOW_BYTES)
+        return max(least, min(self.window, self.shared.memory.window_bytes))
 
     def judge_window(self) -> None:
         """What was in flight when the window was full has been reported: enlarge the window, keep it, or shrink it."""
@@ -387,7 +398,8 @@ class Flow:
 
     def report(self) -> None:
         """Tell the producer how much was written."""
-        self.report_at = self.written + self.report_bytes
+        written = self.written
+        self.report_at = written + min(max(written, LEAST_REPORT_BYTES), self.report_bytes)
         if self.peer is not None:
             self.peer.received(self.written)
 
@@ -424,6 +436,11 @@ class Flow:
         if backlog is not None:
             self.shared.release(len(backlog))
             self.shared.backlogged.discard(self)
+
+    @property
+    def kept_octets(self) -> int:
+        """What is kept of both directions."""
+        return len(self.backlog or b"") + len(self.early or b"")
 
     def finish(self, settled: bool = False) -> None:  # the outcome is sent anyway; who lost interest ignores it
         """The producer has no more octets."""

@@ -16,8 +16,8 @@ from typing import Any
 
 from vanrouter.adaptors.observer_tap import NONE, Observing, Receive, Send, Tap
 from vanrouter.adaptors.tcp_config import REFUSE, ListenerConfig
-from vanrouter.adaptors.tcp_flow import _BUFFER, _VIEW, EARLY_BYTES, RESET, Flow
-from vanrouter.adaptors.tcp_shared import RETRIES, Service, Shared, host_and_port, host_of
+from vanrouter.adaptors.tcp_flow import EARLY_BYTES, LEAST_WINDOW_BYTES, RESET, Flow
+from vanrouter.adaptors.tcp_shared import _VIEW, RETRIES, Service, Shared, host_and_port, host_of
 from vanrouter.adaptors.tcp_tls import TlsFlow
 from vanrouter.core.flows import UNREACHABLE, ServiceKind, ServiceRecord
 from vanrouter.core.stream import (
@@ -83,7 +83,7 @@ class ListenerFlow(Flow):
             self.tell_next()
         self.retries = RETRIES
         self.early = bytearray()
-        self.limit = EARLY_BYTES
+        self.limit = max(LEAST_WINDOW_BYTES, min(EARLY_BYTES, shared.memory.window_bytes))
         self.holds_early = False
         self.out = out = shared.router.open_stream(address, self.head, LISTENER_FLAGS, self)
         if self.read_done:
@@ -135,7 +135,7 @@ class ListenerFlow(Flow):
         early = self.early
         assert early is not None
         try:
-            count = self.recv_into(_BUFFER, EARLY_BYTES - len(early))
+            count = self.recv_into(_VIEW, self.limit - self.sent)
         except BlockingIOError:
             return
         except OSError:
@@ -147,6 +147,9 @@ class ListenerFlow(Flow):
         data = _VIEW[:count]
         early += data
         self.sent += count
+        self.shared.hold(self, count)
+        if self.sock is None:
+            return
         if not self.out.push(data):  # type: ignore[union-attr]  # there is a sink whenever the socket is read
             self.blocked = True
             self.pause()
@@ -168,6 +171,7 @@ class ListenerFlow(Flow):
             return NOWHERE
         self.peer = producer
         early, self.early = self.early, None
+        self.forget_early(len(early))
         if self.holds_early and self.out is not None:
             self.holds_early = False
             self.out.push(bytes(early))
@@ -236,7 +240,15 @@ class ListenerFlow(Flow):
             self.limited = False
             self.resume()
 
+    def forget_early(self, octets: int) -> None:
+        """What the client has said is not kept any more."""
+        self.shared.release(octets)
+        if self.backlog is None:
+            self.shared.backlogged.discard(self)
+
     def close(self, is_reset: bool = False) -> None:
+        if self.early and self.sock is not None:
+            self.forget_early(len(self.early))
         reply, self.reply = self.reply, None
         if reply is not None:
             reply.cancel()

@@ -23,8 +23,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_MAX_BUFFERED_BYTES = 1 << 30
-"""Octets kept for sockets that take no more, of all flows, when nobody says otherwise."""
+BUFFER_BYTES = 128 * 1024
+"""One read of one flow in one turn at most."""
+
+_BUFFER = bytearray(BUFFER_BYTES)
+_VIEW = memoryview(_BUFFER)
+"""What all sockets of TCP services are read into."""
 
 RETRIES = 8
 """Other connectors tried after one has released a stream that nothing was written of."""
@@ -46,10 +50,9 @@ class Shared:
     __slots__ = (
         "address_prefix",
         "backlogged",
-        "buffered",
-        "ended_for_memory",
+        "buffer",
         "flow_setup",
-        "max_buffered",
+        "memory",
         "observing_budget",
         "reactor",
         "recorder",
@@ -60,7 +63,6 @@ class Shared:
     def __init__(
         self,
         router: StreamRouter,
-        max_buffered_bytes: int = DEFAULT_MAX_BUFFERED_BYTES,
         tenant: str | None = None,
         recorder: FlowRecorder | None = None,
     ) -> None:
@@ -75,26 +77,38 @@ class Shared:
         self.wheel = Wheel(router.reactor)
         self.flow_setup = Histogram()
         """Seconds from a client's connection to the stream of the far end's connector."""
-        self.max_buffered = max_buffered_bytes
-        self.buffered = 0
-        """Octets kept for sockets that take no more."""
+        self.memory = router.memory
+        self.buffer = _VIEW
+        """What a socket is read into: the less may wait in the engine, the smaller."""
+        self.memory.watch(self._fit_buffer)
         self.backlogged: set[Flow] = set()
-        self.ended_for_memory = 0
+        """Flows that keep octets."""
+
+    def _fit_buffer(self) -> None:
+        self.buffer = _VIEW[: self.memory.read_bytes]
 
     def hold(self, flow: Flow, octets: int) -> None:
-        """Count octets kept; beyond the bound, the flow that holds most is ended."""
-        self.buffered += octets
+        """Count octets kept; beyond the bound, the flows that hold most are ended."""
+        self.memory.kept += octets
         self.backlogged.add(flow)
-        while self.buffered > self.max_buffered and self.backlogged:
-            worst = max(self.backlogged, key=lambda held: len(held.backlog or b""))
-            self.ended_for_memory += 1
-            self.backlogged.discard(worst)
-            logger.warning("[C%d] Flow ended: %d octets wait in all flows", worst.id, self.buffered)
-            worst.drop(is_reset=True)
+        if self.memory.is_exceeded:
+            self._end_worst()
+
+    def _end_worst(self) -> None:
+        """Get an eighth below the bound, so that looking at all flows is paid for by as many ends."""
+        memory = self.memory
+        goal = memory.kept - (memory.limit >> 3)
+        for worst in sorted(self.backlogged, key=lambda flow: flow.kept_octets, reverse=True):
+            if memory.kept <= goal:
+                break
+            if worst.kept_octets:
+                memory.ended += 1
+                logger.warning("[C%d] Flow ended: %d octets are kept for all flows", worst.id, memory.kept)
+                worst.drop(is_reset=True)
 
     def release(self, octets: int) -> None:
         """Count octets written or forgotten."""
-        self.buffered -= octets
+        self.memory.kept -= octets
 
 
 class Service:
@@ -146,12 +160,14 @@ class Service:
         flow.id = router.next_connection_id()
         router.connections[flow.id] = flow
         self.flows.add(flow)
+        self.shared.memory.add_flows(1)
         self.connections_opened += 1
 
     def on_flow_closed(self, flow: Flow) -> None:
         """Forget a connection, not its octets."""
         if flow in self.flows:
             self.flows.discard(flow)
+            self.shared.memory.add_flows(-1)
             self.connections_closed += 1
             self._bytes_in += flow.sent
             self._bytes_out += flow.written

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from vanrouter.core.buffer import VIEW, new_delivery
 from vanrouter.core.incoming import Incoming
 from vanrouter.core.links import Receiver, Sender
+from vanrouter.core.memory_bound import SMALL_BYTES
 from vanrouter.core.settlement import TERMINAL
 from vanrouter.core.stream import MODIFIED, RECEIVED, Producer, Sink, StreamHead
 from vanrouter.engine import proton
@@ -30,12 +31,6 @@ if TYPE_CHECKING:
     from vanrouter.core.forwarder import Forwarder
     from vanrouter.core.table import Address, LocalService
 
-UNSENT_BYTES = 128 * 1024
-"""Octets of one stream that may wait in the engine while its socket is full."""
-
-UNFLUSHED_BYTES = 512 * 1024
-"""The same while the socket takes more: reached when the link has no credit, or the session no window."""
-
 
 class Inlet(Incoming):
     """A stream that comes in on a link; the producer that a service here answers through."""
@@ -53,6 +48,7 @@ class Inlet(Incoming):
         service.open_count += 1
         self._sink = service.on_stream(head, self)
         if first:
+            self.note_size(len(first))
             self._sink.push(first)
         if self.is_complete:
             self.end()
@@ -200,9 +196,11 @@ class Outlet:
         "_is_finished",
         "_is_paused",
         "_link",
+        "_memory",
         "_moved_from",
         "_producer",
         "_pushed",
+        "_size",
         "pn",
         "sender",
         "takes_early",
@@ -218,7 +216,10 @@ class Outlet:
         is_free: bool = True,
     ) -> None:
         self._pushed = 0
+        self._size = SMALL_BYTES
+        """Of the engine's buffer, as far as it is known."""
         self._forwarder = forwarder
+        self._memory = forwarder.router.memory
         self.sender = sender
         self._connection = sender.connection
         self._link = sender.pn
@@ -259,8 +260,12 @@ class Outlet:
         link_send(self._link, data if type(data) is bytes else from_buffer(data), len(data))
         connection = self._connection
         self._forwarder.dirty.add(connection.engine)
+        pending = delivery_pending(self.pn)
+        if pending > self._size:
+            self._size = connection.streams.note_buffer(self.pn, pending)
+        memory = self._memory
         # While the socket takes what comes, the flush of this turn will empty the engine: no need to pause for that.
-        if delivery_pending(self.pn) >= (UNSENT_BYTES if connection.engine.blocked else UNFLUSHED_BYTES):
+        if pending >= (memory.unsent_bytes if connection.engine.blocked else memory.unflushed_bytes):
             if not self._is_paused:
                 self._is_paused = True
                 connection.paused.append(self)
@@ -269,7 +274,7 @@ class Outlet:
 
     def resume(self) -> bool:
         """The connection has written something; True when this stream may go on."""
-        if self.pn is not None and delivery_pending(self.pn) >= UNSENT_BYTES // 2:
+        if self.pn is not None and delivery_pending(self.pn) >= self._memory.unsent_bytes >> 1:
             return False
         self._is_paused = False
         if self._producer is not None and not self._is_finished:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from vanrouter.core.buffer import BUFFER_BYTES, POINTER
 from vanrouter.core.links import MIN_WINDOW_FRAMES, LinkKind, Receiver
+from vanrouter.core.memory_bound import SMALL_BYTES
 from vanrouter.core.settlement import count_outcome, grant, set_outcome
 from vanrouter.engine import proton
 from vanrouter.engine.proton import delivery_settle, delivery_settled, link_advance, link_recv
@@ -21,7 +22,17 @@ if TYPE_CHECKING:
 class Incoming:
     """Reads one delivery; subclasses say what is done with it (`octets`, `ended`, `lost`)."""
 
-    __slots__ = ("began", "final", "forwarder", "is_complete", "is_settled", "pn", "receiver", "wants_settlement")
+    __slots__ = (
+        "began",
+        "final",
+        "forwarder",
+        "is_complete",
+        "is_settled",
+        "pn",
+        "receiver",
+        "size",
+        "wants_settlement",
+    )
 
     def __init__(self, forwarder: Forwarder, receiver: Receiver, pn: Any, *, is_complete: bool = False) -> None:
         """Take over a delivery. `is_complete`: all of it has been read, and the link has moved on."""
@@ -33,6 +44,8 @@ class Incoming:
         self.wants_settlement = False
         self.final = 0
         self.began = forwarder.reactor.now
+        self.size = SMALL_BYTES
+        """Of the engine's buffer, as far as it is known."""
         if not is_complete:
             receiver.current = self
         incoming = receiver.connection.incoming
@@ -70,6 +83,8 @@ class Incoming:
         while self.receiver.current is self:
             count = link_recv(link, POINTER, BUFFER_BYTES)
             if count > 0:
+                if count > self.size:
+                    self.note_size(count)
                 limit = self.receiver.limit
                 if limit is not None and limit.is_over(count):
                     self._too_long()
@@ -83,6 +98,11 @@ class Incoming:
             else:
                 self._aborted()
                 return
+
+    def note_size(self, octets: int) -> None:
+        """So many octets have waited in the engine."""
+        if octets > self.size:
+            self.size = self.receiver.connection.streams.note_buffer(self.pn, octets)
 
     def _too_long(self) -> None:
         """It is longer than policy allows: what was sent on breaks off."""

@@ -21,6 +21,7 @@ from vanrouter.core.forwarder import Forwarder
 from vanrouter.core.groups import Groups
 from vanrouter.core.guarding import Guard
 from vanrouter.core.links import LinkKind, Receiver, Sender
+from vanrouter.core.memory_bound import MemoryBound
 from vanrouter.core.peer import Role
 from vanrouter.core.services import MessageService, MessageTaker, StreamService, Subscription
 from vanrouter.core.stream import RELEASED, Producer, Sink, StreamConsumer, parse_stream_head
@@ -115,6 +116,7 @@ class Router:
         self._link_numbers = count(1)
         self.table = AddressTable(default_treatment, self._on_local_change)
         self.table.on_reachable = self._on_reachable
+        self.memory = MemoryBound()
         self.forwarder = Forwarder(self)
         self.groups = Groups(self)
         self.auto_links = AutoLinks(self)
@@ -407,7 +409,7 @@ class Router:
 
     def scrub_later(self, connection: Connection) -> None:
         """Look in a while whether a connection keeps more idle streaming links than it should."""
-        if connection.streams.idle <= self.idle_streams_kept:
+        if connection.streams.idle <= self.idle_streams_kept and not connection.streams.is_large:
             return
         if connection not in self._scrubbing:
             self._scrubbing[connection] = self.reactor.call_later(SCRUB_INTERVAL_S, lambda: self._scrub(connection))

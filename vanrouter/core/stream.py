@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from vanrouter.core.memory_bound import MemoryBound
 from vanrouter.engine.annotations import Annotations
 from vanrouter.engine.messages import STREAM_CONTENT_TYPE, parse_head, scan_stream_head, skip_stream_marker
 from vanrouter.engine.sections import NEED_MORE, NeedMore
@@ -140,6 +141,7 @@ class StreamRouter(Protocol):
     reactor: Reactor
     connections: dict[int, Any]
     trimmer: Trimmer
+    memory: MemoryBound
 
     def next_connection_id(self) -> int:
         """Return the number of a new connection."""

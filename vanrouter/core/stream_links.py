@@ -10,6 +10,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from vanrouter.core.links import LinkKind, Sender
+from vanrouter.core.memory_bound import buffer_size
 from vanrouter.core.peer import Role
 from vanrouter.engine import proton
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 RETIRED_LINKS = 512
 """A data connection that had so many links attached at a time is replaced when it has no stream open."""
 
+RETIRED_BYTES = 8 << 20
+"""The same if the engine's buffers for its deliveries have become so large: they never shrink."""
+
 IDLE_STREAM_LINKS = 128
 """Streaming links kept for reuse on a connection; more are detached by and by (section 2.5)."""
 
@@ -26,7 +30,16 @@ IDLE_STREAM_LINKS = 128
 class StreamLinks:
     """The streaming links that this router has attached on one connection, and those that stand idle."""
 
-    __slots__ = ("_connection", "_private", "_shared", "is_retiring", "most_links", "session")
+    __slots__ = (
+        "_connection",
+        "_private",
+        "_shared",
+        "buffer_bytes",
+        "buffers",
+        "is_retiring",
+        "most_links",
+        "session",
+    )
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -37,6 +50,9 @@ class StreamLinks:
         """The session of streams that bring a window of their own; begun with the first of them."""
         self.most_links = 0
         """Most links that were attached at a time: what the engine has memory for until the connection ends."""
+        self.buffers: dict[Any, int] = {}
+        """Size of the engine's larger buffers, by delivery; the next delivery there gets the buffer as it is."""
+        self.buffer_bytes = 0
         self.is_retiring = False
         """A data connection that takes no new streams and ends with the last one."""
 
@@ -55,6 +71,27 @@ class StreamLinks:
         """The connection is over."""
         self._shared.clear()
         self._private.clear()
+        router = self._connection.router
+        router.memory.add_engine(-self.buffer_bytes)
+        router.trimmer.note_ends(len(self.buffers))
+        self.buffers.clear()
+        self.buffer_bytes = 0
+
+    def note_buffer(self, pn: Any, octets: int) -> int:
+        """So many octets have waited in a delivery: return how large the engine's buffer for it is at least."""
+        size = self.buffers.get(pn, 0)
+        if size >= octets or self._connection.is_closed:
+            return max(size, octets)
+        grown = buffer_size(octets)
+        self.buffers[pn] = grown
+        self.buffer_bytes += grown - size
+        self._connection.router.memory.add_engine(grown - size)
+        return grown
+
+    @property
+    def is_large(self) -> bool:
+        """The engine has more memory for it than an idle connection should."""
+        return self.most_links >= RETIRED_LINKS or self.buffer_bytes >= RETIRED_BYTES
 
     def retire(self) -> None:
         """Have this data connection end, so that the connector makes a fresh one (the connector's side).
@@ -84,7 +121,7 @@ class StreamLinks:
             and self._connection.is_outbound
             and not self.is_retiring
             and self._connection.peer.is_vanrouter
-            and self.most_links >= RETIRED_LINKS
+            and self.is_large
             and self.session is not None
             and not self._connection.outgoing
             and not self._connection.incoming

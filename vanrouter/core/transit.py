@@ -7,6 +7,7 @@ a window of their own (annotation flag 0x04): those are always drained, because 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,8 @@ from vanrouter.core.control_message import ControlMessage
 from vanrouter.core.deliveries import DeliveryInlet
 from vanrouter.core.endpoints import Inlet
 from vanrouter.core.incoming import Incoming
-from vanrouter.core.links import LinkKind, Receiver, Sender
+from vanrouter.core.links import Delivery, LinkKind, Receiver, Sender
+from vanrouter.core.memory_bound import SMALL_BYTES, MemoryBound
 from vanrouter.core.settlement import (
     TERMINAL,
     copy_outcome,
@@ -36,12 +38,16 @@ from vanrouter.engine.proton import (
     delivery_settled,
     link_advance,
     link_send,
+    session_outgoing_bytes,
 )
 from vanrouter.engine.values import NEED_MORE
 from vanrouter.errors import PeerError
 
 if TYPE_CHECKING:
+    from vanrouter.core.connection import Connection
     from vanrouter.core.forwarder import Forwarder
+
+logger = logging.getLogger(__name__)
 
 HEAD_BYTES = 1 << 20
 """A delivery whose sections in front of the body are longer is refused."""
@@ -290,7 +296,7 @@ class Discard(Incoming):
 class Transit(Incoming):
     """A delivery that is read from one link and sent on another as it comes."""
 
-    __slots__ = ("_address", "_bounded", "_hop", "_moved_from", "_paused", "_taken", "pn_out", "sender")
+    __slots__ = ("_address", "_bounded", "_hop", "_moved_from", "_out_size", "_paused", "_taken", "pn_out", "sender")
 
     def __init__(
         self,
@@ -312,6 +318,8 @@ class Transit(Incoming):
         self._paused = False
         self._taken = 0
         """Octets given to the engine."""
+        self._out_size = SMALL_BYTES
+        """Of the engine's buffer for the outgoing delivery, as far as it is known."""
         self._address: Address | None = None
         self._hop: Any = None
 
@@ -372,6 +380,8 @@ class Transit(Incoming):
         link_send(sender.pn, POINTER, count)
         self._taken += count
         self.forwarder.dirty.add(sender.connection.engine)
+        if count > self._out_size or sender.connection.engine.blocked:
+            self._note_unsent()
         if self._bounded and delivery_pending(pn) >= UNSENT_BYTES:
             self._paused = True
             sender.connection.paused.append(self)
@@ -379,6 +389,26 @@ class Transit(Incoming):
                 self.bound_window()
             return False
         return True
+
+    def _note_unsent(self) -> None:
+        """Count what waits in the engine; where the window of a stream is all that bounds it, the worst may end."""
+        pending = delivery_pending(self.pn_out)
+        connection = self.sender.connection
+        if pending > self._out_size:
+            self._out_size = connection.streams.note_buffer(self.pn_out, pending)
+        memory = self.forwarder.router.memory
+        if not self._bounded and session_outgoing_bytes(self.sender.session) > memory.limit >> 1:
+            end_worst(connection, self.sender.session, memory)
+
+    @property
+    def unsent(self) -> int:
+        """Octets that wait in the engine for a peer that takes none, of a stream whose reading never pauses."""
+        return 0 if self._bounded or self.pn_out is None else int(delivery_pending(self.pn_out))
+
+    def end_for_memory(self) -> None:
+        """Too much waits on the way on: both ends are told that the stream has failed."""
+        self.lost()
+        self.report(MODIFIED, settled=True)
 
     def more(self) -> None:
         """Read on, unless the way on is blocked."""
@@ -498,3 +528,21 @@ class Transit(Incoming):
         self.settle(state)
         if not self.is_complete:
             super().more()
+
+
+def end_worst(connection: Connection, session: Any, memory: MemoryBound) -> None:
+    """End the streams of which most waits in a session that the peer does not take octets from.
+
+    Such streams bring windows of their own, share their session and are never paused, so that none holds up another;
+    this is what bounds all of them together. One eighth goes at a time, so that each visit is paid for by as many ends.
+    """
+    waiting = [one for one in connection.outgoing.values() if type(one) is not Delivery and isinstance(one, Transit)]
+    waiting = [one for one in waiting if one.sender.session == session]
+    waiting.sort(key=lambda one: one.unsent, reverse=True)
+    goal = (memory.limit >> 1) - (memory.limit >> 4)
+    for worst in waiting:
+        if session_outgoing_bytes(session) <= goal or not worst.unsent:
+            break
+        memory.ended += 1
+        logger.warning("[C%d] Stream ended: %d octets wait in its session", connection.id, memory.limit >> 1)
+        worst.end_for_memory()

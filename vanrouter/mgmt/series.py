@@ -135,7 +135,7 @@ QUEUE_WAIT = _histogram("delivery_queued", "From a delivery's arrival to its sen
 SETTLEMENT = _histogram(
     "delivery_settlement", "From a delivery's arrival to its settlement, of a sample: the first of a link and turn."
 )
-BUFFERED = _gauge("buffered_bytes", "Octets kept for sockets that take no more.")
+BUFFERED = _gauge("buffered_bytes", "Octets kept for slow readers, and the larger buffers of deliveries.")
 LOG_QUEUE = _gauge("log_queue_lines", "Lines of the log that wait for their sink.")
 
 REFUSED = _counter("refused", "Things refused by a limit or a rule.", "cause")

@@ -216,7 +216,7 @@ def _limits(site: Site) -> Families:
     router, amqp, logs = site.router, site.amqp, site.options.logs
     yield from histogram(series.QUEUE_WAIT, [((), router.queue_wait)])
     yield from histogram(series.SETTLEMENT, [((), router.time_to_settlement)])
-    yield family(series.BUFFERED, site.tcp.buffered)
+    yield family(series.BUFFERED, site.router.memory.held)
     yield family(series.LOG_QUEUE, logs.queued)
     ports = site.ports.open_ports()
     refused = {
@@ -224,7 +224,7 @@ def _limits(site: Site) -> Families:
         "handshakes": amqp.handshakes_refused,
         "sessions": router.sessions_refused,
         "links": router.links_refused,
-        "memory": site.tcp.ended_for_memory,
+        "memory": site.router.memory.ended,
         "policy": int(site.gate.totals()["totalDenials"]),
         "management": site.agent.refused,
         "port_requests": sum(port.refused for _, port in ports),

@@ -123,7 +123,8 @@ class Site:
             built_in = self._built_in.setdefault(name, getattr(owner, name))
             setattr(owner, name, value if isinstance(value, int) and value > 0 else built_in)
         buffered = router.get("maxBufferedBytes")
-        self.tcp.max_buffered = buffered if isinstance(buffered, int) and buffered > 0 else quarter_of_memory()
+        bound = buffered if isinstance(buffered, int) and buffered > 0 else quarter_of_memory()
+        self.router.memory.set_limit(bound)
 
     def _renew_vhosts(self) -> None:
         self.renewal.renew_vhosts()

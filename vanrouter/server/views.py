@@ -246,8 +246,8 @@ class LiveViews:
             "handshakesRefused": self._site.amqp.handshakes_refused,
             "sessionsRefused": self._router.sessions_refused,
             "linksRefused": self._router.links_refused,
-            "flowsEndedForMemory": self._site.tcp.ended_for_memory,
-            "bufferedBytes": self._site.tcp.buffered,
+            "flowsEndedForMemory": self._site.router.memory.ended,
+            "bufferedBytes": self._site.router.memory.held,
         }
 
 

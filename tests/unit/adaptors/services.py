@@ -62,7 +62,8 @@ class Site:
         self.loop = loop
         self.router = loop.router
         self.server = listening()
-        self.adaptor = loop.call(lambda: Services(loop.router, max_buffered_bytes, recorder=recorder))
+        loop.router.memory.set_limit(max_buffered_bytes)
+        self.adaptor = loop.call(lambda: Services(loop.router, recorder=recorder))
         loop.at_end.append(self.adaptor.close)
         self.connector = self.connect_to(self.server, "c", **(connector or {}))
         self.listener = self.listen("l", **(listener or {}))
@@ -100,5 +101,5 @@ class Site:
         # Rows: only the permanent one of each connector; addresses: no reply address.
         assert self.loop.call(lambda: len(self.router.connections)) == len(self.adaptor.connectors)
         assert self.loop.call(lambda: [name for name in self.router.subscriptions if "temp" in name]) == []
-        assert self.adaptor.shared.buffered == 0
+        assert self.adaptor.shared.memory.kept == 0
         assert not self.adaptor.shared.backlogged

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
+from vanrouter.core.memory_bound import MemoryBound
 from vanrouter.core.stream import RELEASED, Producer, Sink, StreamConsumer, parse_stream_head
 from vanrouter.engine.annotations import Annotations
 from vanrouter.engine.sections import NEED_MORE
@@ -61,6 +62,7 @@ class FakeRouter:
     def __init__(self, reactor: Reactor) -> None:
         self.reactor = reactor
         self.trimmer = Trimmer(reactor)
+        self.memory = MemoryBound()
         self.connections: dict[int, Any] = {}
         self.subscriptions: dict[str, list[FakeSubscription]] = defaultdict(list)
         self.watches: list[FakeWatch] = []

@@ -9,15 +9,15 @@ def test_beyond_the_bound_the_flow_that_holds_most_is_ended(loop: Loop) -> None:
     far = FarSite(loop)
     sink = far.answer()
     shared = far.site.adaptor.shared
-    while not shared.buffered:
+    while not shared.memory.kept:
         loop.call(lambda: sink.push(bytes(MEBIBYTE)))  # type: ignore[attr-defined]
     assert shared.backlogged == {far.flow}
-    shared.max_buffered = shared.buffered + 10
+    shared.memory.set_limit(shared.memory.kept + 10)
     assert loop.call(lambda: sink.push(b"x" * 10)) is False  # type: ignore[attr-defined]
     assert far.site.listener.flows
     loop.call(lambda: sink.push(b"x"))  # type: ignore[attr-defined]
     assert not far.site.listener.flows
-    assert (shared.ended_for_memory, shared.buffered, shared.backlogged) == (1, 0, set())
+    assert (shared.memory.ended, shared.memory.kept, shared.backlogged) == (1, 0, set())
 
 
 def test_rows_have_the_attributes_of_connections() -> None:
