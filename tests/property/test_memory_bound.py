@@ -44,13 +44,13 @@ def transfer(pairs: list[tuple[socket.socket, socket.socket]], octets: int) -> l
     return list(came.values())
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     limit=st.sampled_from((64 << 10, 256 << 10, 1 << 20, 8 << 20)),
     engine=st.sampled_from((0, 1 << 19, 1 << 30)),
     reading=st.integers(1, 4),
     stopped=st.integers(0, 6),
-    octets=st.integers(1, 700_000),
+    octets=st.integers(1, 300_000),
     is_c_router=st.booleans(),
 )
 @example(limit=64 << 10, engine=1 << 30, reading=4, stopped=6, octets=600_000, is_c_router=False)

@@ -25,38 +25,30 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from vanrouter.adaptors.tcp_shared import _VIEW, host_and_port
+from vanrouter.adaptors.tcp_window import (
+    C_REPORT_BYTES,
+    C_WINDOW_BYTES,
+    FIRST_WINDOW_BYTES,
+    LARGEST_WINDOW_BYTES,
+    LEAST_REPORT_BYTES,
+    LEAST_WINDOW_BYTES,
+    REPORT_BYTES,
+    Windowed,
+    report_after,
+)
 from vanrouter.core.stream import ACCEPTED, MODIFIED, Producer, Sink
 from vanrouter.net.reactor import ERROR, IN, OUT
 from vanrouter.net.wheel import Timed, Wheel
 
 if TYPE_CHECKING:
-    from vanrouter.adaptors.tcp_shared import Service, Shared
+    from vanrouter.adaptors.tcp_shared import Service
     from vanrouter.core.flows import CounterpartRecord, FlowRecord
 
-C_WINDOW_BYTES = 1_042_432
-"""Octets in flight towards a C router, which reports at half of it (section 7)."""
-FIRST_WINDOW_BYTES = 128 * 1024
-LARGEST_WINDOW_BYTES = 4 * 1024 * 1024
-"""Octets in flight between vanrouters: where a flow begins, and what it can earn."""
-LEAST_WINDOW_BYTES = 16 * 1024
-"""What a flow may always send; where there are so many that they must share, it begins with this. From then on the
-window is at least twice what was reported, up to where a flow begins otherwise."""
-REPORT_BYTES = 64 * 1024
-LEAST_REPORT_BYTES = LEAST_WINDOW_BYTES // 2
-"""Octets written from one report to the next: as many as were written before, within these; so always less than half of
-the least that the producer may send."""
-C_REPORT_BYTES = 256 * 1024
-"""The same towards a C router, whose window is larger from the start."""
 OVERSHOOT_BYTES = 1024 * 1024
 """Beyond its window a producer may send what it had read: the C router was seen to send 10 kB more."""
 
 EARLY_BYTES = 64 * 1024
 """Octets read from a client before the server's stream arrives; kept until then (extensions)."""
-
-QUEUEING_RATIO = 2.0
-QUEUEING_SLACK_S = 0.005
-"""A report later than so many times the quickest one, and this, means that octets wait somewhere: a larger window would
-only make them wait longer."""
 
 LINGER_S = 1.0
 """After the consumer has given up: how long what still comes from it is written, until it ends its own stream."""
@@ -69,11 +61,10 @@ def _discard(data: memoryview | bytes | bytearray) -> int:
     return len(data)
 
 
-class Flow:
+class Flow(Windowed):
     """Both directions of one TCP connection. `tcp_listener` and `tcp_connector` have its two beginnings."""
 
     __slots__ = (
-        "acked",
         "backlog",
         "blocked",
         "bucket",
@@ -84,9 +75,7 @@ class Flow:
         "idle_octets",
         "idle_since",
         "in_finished",
-        "is_reset_known",
         "is_watched",
-        "largest",
         "limit",
         "limited",
         "lingers",
@@ -95,9 +84,6 @@ class Flow:
         "out",
         "output_done",
         "peer",
-        "probe_octets",
-        "probe_time",
-        "quickest_s",
         "read_done",
         "record",
         "recv_into",
@@ -105,11 +91,8 @@ class Flow:
         "report_at",
         "report_bytes",
         "send",
-        "sent",
         "service",
-        "shared",
         "sock",
-        "window",
         "written",
     )
 
@@ -120,7 +103,7 @@ class Flow:
 
     def __init__(self, service: Service, sock: socket.socket | None, remote: Any) -> None:
         self.service = service
-        self.shared: Shared = service.shared
+        self.shared = service.shared
         self.remote = remote
         self.id = 0
         self.opened_at = self.shared.reactor.now
@@ -321,25 +304,6 @@ class Flow:
             self.limited = False
             self.resume()
 
-    def allowed(self) -> int:
-        """Return how much may be in flight now: what the flow has earned, as far as memory allows."""
-        if not self.is_reset_known:
-            return self.window  # a C router reports at half of its own, and not before
-        least = min(max(LEAST_WINDOW_BYTES, 2 * self.acked), FIRST_WINDOW_BYTES)
-        return max(least, min(self.window, self.shared.memory.window_bytes))
-
-    def judge_window(self) -> None:
-        """What was in flight when the window was full has been reported: enlarge the window, keep it, or shrink it."""
-        now = self.shared.reactor.now
-        took = now - self.probe_time
-        self.quickest_s = min(self.quickest_s, took)
-        if took <= self.quickest_s * QUEUEING_RATIO + QUEUEING_SLACK_S:
-            self.window = min(self.window * 2, self.largest)
-        elif took > 8 * (self.quickest_s + QUEUEING_SLACK_S) and self.largest > C_WINDOW_BYTES:
-            self.window = max(self.window >> 1, FIRST_WINDOW_BYTES)
-        self.probe_octets = self.sent
-        self.probe_time = now
-
     def writable(self) -> None:
         """The sink takes octets again."""
         self.blocked = False
@@ -398,8 +362,7 @@ class Flow:
 
     def report(self) -> None:
         """Tell the producer how much was written."""
-        written = self.written
-        self.report_at = written + min(max(written, LEAST_REPORT_BYTES), self.report_bytes)
+        self.report_at = report_after(self.written, self.report_bytes)
         if self.peer is not None:
             self.peer.received(self.written)
 

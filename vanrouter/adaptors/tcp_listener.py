@@ -16,9 +16,10 @@ from typing import Any
 
 from vanrouter.adaptors.observer_tap import NONE, Observing, Receive, Send, Tap
 from vanrouter.adaptors.tcp_config import REFUSE, ListenerConfig
-from vanrouter.adaptors.tcp_flow import EARLY_BYTES, LEAST_WINDOW_BYTES, RESET, Flow
+from vanrouter.adaptors.tcp_flow import EARLY_BYTES, RESET, Flow
 from vanrouter.adaptors.tcp_shared import _VIEW, RETRIES, Service, Shared, host_and_port, host_of
 from vanrouter.adaptors.tcp_tls import TlsFlow
+from vanrouter.adaptors.tcp_window import LEAST_WINDOW_BYTES
 from vanrouter.core.flows import UNREACHABLE, ServiceKind, ServiceRecord
 from vanrouter.core.stream import (
     MODIFIED,

@@ -10,17 +10,16 @@ import pytest
 from tests.unit.adaptors.recorder import Recorder
 from tests.unit.adaptors.services import Site
 from tests.unit.adaptors.streams import Loop, receive_all, receive_exactly, reset
-from vanrouter.adaptors.tcp_flow import (
+from vanrouter.adaptors.tcp_flow import OVERSHOOT_BYTES, Flow
+from vanrouter.adaptors.tcp_shared import host_and_port
+from vanrouter.adaptors.tcp_window import (
     C_REPORT_BYTES,
     C_WINDOW_BYTES,
     FIRST_WINDOW_BYTES,
     LARGEST_WINDOW_BYTES,
     LEAST_REPORT_BYTES,
-    OVERSHOOT_BYTES,
     REPORT_BYTES,
-    Flow,
 )
-from vanrouter.adaptors.tcp_shared import host_and_port
 from vanrouter.core.stream import ACCEPTED, MODIFIED, RELEASED, StreamHead
 
 MEBIBYTE = 1 << 20
@@ -493,27 +492,6 @@ def test_who_reads_nothing_is_not_waited_for(loop: Loop, monkeypatch: pytest.Mon
     loop.call(sink.finish)
     loop.call(lambda: flow.outcome(MODIFIED, True))
     loop.wait_for(lambda: not far.site.listener.flows)
-
-
-def test_the_window_grows_while_reports_are_quick_and_shrinks_when_they_are_not(loop: Loop) -> None:
-    far = FarSite(loop)
-    far.answer()
-    flow = far.flow
-
-    def report(took_s: float) -> int:
-        flow.sent = flow.acked + flow.allowed()
-        flow.pause()
-        flow.probe_time = loop.reactor.now - took_s
-        flow.received(flow.sent)
-        return flow.window
-
-    windows = [loop.call(lambda: report(0.001)) for _ in range(8)]
-    assert windows == [FIRST_WINDOW_BYTES << min(step, 5) for step in range(1, 9)]
-    assert loop.call(lambda: report(0.02)) == LARGEST_WINDOW_BYTES
-    assert loop.call(lambda: report(1.0)) == LARGEST_WINDOW_BYTES // 2
-    for _ in range(8):
-        last = loop.call(lambda: report(1.0))
-    assert last == FIRST_WINDOW_BYTES
 
 
 def test_rows_show_both_ends(site: Site) -> None:
