@@ -255,11 +255,19 @@ class Peers(RuleBasedStateMachine):
         if rest:
             self.world.settle()
 
+    @property
+    def is_whole(self) -> bool:
+        """Every router has a way to every other; one whose neighbours were lost too often waits with it."""
+        inside = [router for router in self.routers if router.is_interior]
+        return not self.is_apart and all(
+            sum(node.connection is not None for node in router.nodes.values()) == len(inside) - 1 for router in inside
+        )
+
     def takers(self, link: Source, to: str) -> set[Drain]:
         """Consumers that get a message, or its choice, as far as the producer's router knows."""
         router = link.client.there.router
         address = router.address_for(to)
-        if address is None or self.is_apart:
+        if address is None or not self.is_whole:
             return set()
         return {
             drain

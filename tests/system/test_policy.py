@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from proton import Message
-from proton.utils import BlockingConnection, ConnectionClosed, LinkDetached, SendException
+from proton.utils import BlockingConnection, ConnectionClosed, LinkDetached, SendException, SyncRequestResponse
 
 from tests.system.harness import Router, Section
 
@@ -135,3 +136,50 @@ def test_size(url: str, router: Router) -> None:
         sender.link.send(Message(body="x" * 3000))
         connection.wait(lambda: False)
     router.wait_for("DENY AMQP Transfer maxMessageSize exceeded", after=mark)
+
+
+def test_rules_changed_by_management(url: str) -> None:
+    """What is in progress goes on; who comes next meets the new rules."""
+    before = connect(url, "open")
+    before.create_receiver("work.before")
+    ops = connect(url, "open")
+    client = SyncRequestResponse(ops, "$management")
+
+    def ask(operation: str, body: object, status: int) -> None:
+        request = Message(properties={"operation": operation, "type": "vhost", "name": "made"}, body=body)
+        assert client.call(request).properties["statusCode"] == status
+
+    ask("CREATE", {"hostname": "made", "groups": {"$default": GROUP}, "allowUnknownUser": True}, 201)
+    connect(url, "made").close()
+    ask("UPDATE", {"groups": {"$default": {**GROUP, "sources": "other.*"}}}, 200)
+    connection = connect(url, "made")
+    connection.create_receiver("other.1")
+    with pytest.raises(LinkDetached, match="amqp:unauthorized-access"):
+        connection.create_receiver("work.1")
+    connection.close()
+    ask("DELETE", None, 204)
+    ops.close()
+    with pytest.raises(ConnectionClosed, match="connection disallowed by local policy"):
+        connect(url, "made").create_receiver("other.1")
+    before.create_receiver("work.still")
+    before.close()
+
+
+def test_rules_changed_in_their_folder(url: str, folder: Path, router: Router) -> None:
+    """Read again with the configuration: changed, new and deleted files."""
+    (folder / "three.json").write_text(json.dumps([vhost("late", maxConnections=1)]))
+    (folder / "two.json").unlink()
+    mark = router.mark()
+    router.process.send_signal(signal.SIGHUP)
+    router.wait_for(r"Configuration reloaded: 1 created, 0 updated, 1 deleted", after=mark)
+    only = connect(url, "late")
+    with pytest.raises(ConnectionClosed, match="amqp:resource-limit-exceeded"):
+        connect(url, "late").create_receiver("work.1")
+    (folder / "three.json").write_text(json.dumps([vhost("late", maxConnections=2)]))
+    mark = router.mark()
+    router.process.send_signal(signal.SIGHUP)
+    router.wait_for(r"Configuration reloaded: 0 created, 1 updated, 0 deleted", after=mark)
+    connect(url, "late").close()
+    only.close()
+    with pytest.raises(ConnectionClosed, match="connection disallowed by local policy"):
+        connect(url, "other-file").create_receiver("work.1")
