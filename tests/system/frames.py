@@ -186,6 +186,11 @@ class RawPeer:
         found, self._unread = self._unread[:count], self._unread[count:]
         return found
 
+    def hear_the_end(self) -> None:
+        """The router closes the socket, whatever it says before."""
+        while self._socket.recv(1 << 16):
+            pass
+
     def hear_nothing_more(self) -> None:
         """The router closes the socket."""
         assert not self._unread, self._unread

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from proton import Delivery, Link, Message, Receiver, Sender, Terminus, symbol
+from proton import Delivery, Described, Link, Message, Receiver, Sender, Terminus, symbol, ubyte, uint, ulong
 from proton.reactor import LinkOption, Selector
 from proton.utils import BlockingConnection, ConnectionClosed, LinkDetached, SendException
 
+from tests.system.frames import AMQP, TLS, RawPeer, composite, message
 from tests.system.harness import Router
 
 TIMEOUT_S = 20
@@ -38,6 +39,15 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         assert router.terminate() == 0
     finally:
         router.kill()
+
+
+@pytest.fixture
+def raw(url: str) -> Iterator[RawPeer]:
+    """A peer of which every field is written here."""
+    with RawPeer(int(url.rpartition(":")[2])) as made:
+        made.open()
+        made.begin()
+        yield made
 
 
 @pytest.fixture
@@ -199,3 +209,105 @@ def test_sections_pass(connection: BlockingConnection) -> None:
     made.accept()
     assert (got.ttl, got.priority, got.durable, got.annotations) == (1.5, 7, True, {symbol("x-a"): 1})
     assert got.instructions == {symbol("x-i"): 2}
+
+
+LIFETIME = {symbol("lifetime-policy"): Described(ulong(0x2B), [])}
+
+
+def test_outcomes(raw: RawPeer) -> None:
+    asked = {"outcomes": [symbol("amqp:accepted:list")], "default_outcome": composite("released")}
+    source = raw.attach_receiver("r", 0, "outcomes", **asked)["source"]
+    assert source["outcomes"] == ["amqp:accepted:list"]
+    assert "default-outcome" not in source
+
+
+def test_lifetime_policy(raw: RawPeer) -> None:
+    source = raw.attach_receiver("r", 0, None, dynamic=True, dynamic_node_properties=LIFETIME)["source"]
+    assert source["dynamic-node-properties"] == LIFETIME
+    assert source["dynamic"] is True
+
+
+def test_link_properties(raw: RawPeer) -> None:
+    asked = {
+        "offered_capabilities": [symbol("x")],
+        "desired_capabilities": [symbol("y")],
+        "properties": {symbol("z"): 1},
+    }
+    answer = attached(raw, **asked)
+    assert not answer.keys() & {name.replace("_", "-") for name in asked}
+
+
+def attached(raw: RawPeer, **more: object) -> dict[str, object]:
+    """The answer to a receiver's attach."""
+    termini = {"source": composite("source", address="raw"), "target": composite("target")}
+    raw.say("attach", name="r", handle=uint(0), role=True, **termini, **more)
+    return raw.hear_kind("attach")
+
+
+def test_max_message_size(raw: RawPeer) -> None:
+    assert attached(raw, max_message_size=ulong(10))["max-message-size"] == 0
+    raw.flow(0, 1)
+    raw.attach_sender("s", 1, "raw")
+    raw.hear_kind("flow")
+    raw.transfer(1, 0, message("more than ten octets"))
+    assert raw.hear_kind("transfer")["payload"] == message("more than ten octets")
+
+
+@pytest.mark.parametrize("mode", [0, 2])
+def test_other_settle_modes(raw: RawPeer, mode: int) -> None:
+    assert attached(raw, snd_settle_mode=ubyte(mode))["snd-settle-mode"] == mode
+    raw.flow(0, 1)
+    raw.attach_sender("s", 1, "raw")
+    raw.hear_kind("flow")
+    raw.transfer(1, 0, message(), settled=True)
+    heard = {found["kind"]: found for found in (raw.next_frame(), raw.next_frame())}
+    assert heard["transfer"]["settled"] is True
+
+
+def test_a_name_twice(raw: RawPeer) -> None:
+    attached(raw)
+    raw.say("attach", name="r", handle=uint(5), role=True, source=composite("source", address="b"))
+    error = raw.hear_kind("close")["error"]
+    assert (error["condition"], error["description"]) == ("amqp:invalid-field", "link name already attached: r")
+
+
+def test_message_format(raw: RawPeer) -> None:
+    assert pass_on(raw, message_format=uint(0x1234500))["message-format"] == 0
+
+
+def pass_on(raw: RawPeer, **more: object) -> dict[str, object]:
+    """What becomes of a transfer with such fields."""
+    attached(raw)
+    raw.flow(0, 1)
+    raw.attach_sender("s", 1, "raw")
+    raw.hear_kind("flow")
+    raw.transfer(1, 0, message(), **more)
+    found = raw.hear_kind("transfer")
+    assert found["payload"] == message()
+    return found
+
+
+def test_state_of_a_transfer(raw: RawPeer) -> None:
+    state = Described(ulong(0x34), [b"transaction", composite("accepted")])
+    assert "state" not in pass_on(raw, state=state)
+
+
+def test_echo(raw: RawPeer) -> None:
+    attached(raw)
+    raw.flow(0, 1, echo=True)
+    raw.say("detach", handle=uint(0), closed=True)
+    assert raw.next_frame()["kind"] == "detach"
+
+
+def test_drain(raw: RawPeer) -> None:
+    attached(raw)
+    raw.flow(0, 7, drain=True)
+    found = raw.hear_kind("flow")
+    assert (found["link-credit"], found["delivery-count"], found["drain"]) == (0, 7, True)
+
+
+def test_tls_inside_amqp(url: str) -> None:
+    with RawPeer(int(url.rpartition(":")[2])) as peer:
+        peer.write(TLS)
+        assert peer.read(8) == AMQP
+        peer.hear_the_end()

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from vanrouter import __version__
+from vanrouter.adaptors.amqp_header import FirstOctets
 from vanrouter.core.connection import Connection
 from vanrouter.core.message_log import MessageLog
 from vanrouter.core.peer import (
@@ -273,9 +274,12 @@ class AmqpConnections:
             capabilities=connection.open_capabilities,
             properties=connection.open_properties,
         )
+        engine = connection.engine
         if connection.is_outbound:
-            proton.connection_open(connection.engine.connection)
-        connection.engine.start()
+            proton.connection_open(engine.connection)
+        else:
+            engine.channel = FirstOctets(engine)
+        engine.start()
 
     def identify(self, connection: Connection) -> PeerSecurity:
         """Note what the handshakes have shown."""
