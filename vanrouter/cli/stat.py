@@ -82,8 +82,10 @@ LINK_COLUMNS = (
     number("mod", "modifiedCount", rank=6),
     number("rej", "rejectedCount", rank=5),
     number("rate", "settleRate", rank=7),
+    number("slow", "deliveriesDelayed1Sec", rank=7),
+    number("stuck", "deliveriesStuck", rank=3),
     number("credit", "creditAvailable", rank=2),
-    number("blocked s", "zeroCreditSeconds", rank=6),
+    number("blocked s", "zeroCreditSeconds", rank=3),
 )
 ADDRESS_COLUMNS = (
     column("class", rank=1),
