@@ -16,14 +16,11 @@ from proton import Delivery, Link, Message, Terminus, Timeout
 from proton.reactor import LinkOption
 from proton.utils import BlockingConnection
 
-from tests.system.harness import vanrouter_program
+from tests.long.behind_router import COUNT, SAMPLE, TIMEOUT_S, receive, run_router, send
 from tests.system.process import Program, free_port
 
-ROOT = Path(__file__).parents[2]
 PROGRAMS = sorted(Path("/usr/lib/rabbitmq/lib").glob("rabbitmq_server-*/sbin/rabbitmq-server"))
 START_TIMEOUT_S = 120.0
-TIMEOUT_S = 60
-COUNT = 20
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 
@@ -90,46 +87,9 @@ def brokers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Broker]]:
 
 @pytest.fixture(scope="module")
 def router(brokers: list[Broker], tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Program, str]]:
-    text = (ROOT / "config" / "brokers.conf").read_text()
-    with run_router(text, brokers, tmp_path_factory.mktemp("router")) as made:
+    ports = [broker.port for broker in brokers]
+    with run_router(SAMPLE.read_text(), ports, tmp_path_factory.mktemp("router")) as made:
         yield made
-
-
-@contextlib.contextmanager
-def run_router(text: str, brokers: list[Broker], directory: Path) -> Iterator[tuple[Program, str]]:
-    """A router with the sample's configuration, on other ports."""
-    port = free_port()
-    for known, used in ((5672, port), (5673, brokers[0].port), (5674, brokers[1].port)):
-        text = text.replace(f"port: {known}", f"port: {used}")
-    file = directory / "brokers.conf"
-    file.write_text(text)
-    program = Program("router", [vanrouter_program(), "-c", file], directory / "router.log")
-    try:
-        program.wait_for("Operational")
-        yield program, f"amqp://127.0.0.1:{port}"
-        assert program.terminate() == 0
-    finally:
-        program.kill()
-
-
-def send(url: str, first: int) -> None:
-    """Send messages; each is acknowledged by a broker, or this fails."""
-    connection = BlockingConnection(url, timeout=TIMEOUT_S)
-    sender = connection.create_sender("orders")
-    for number in range(first, first + COUNT):
-        sender.send(Message(body=f"order {number}", durable=True))
-    connection.close()
-
-
-def receive(url: str) -> list[str]:
-    connection = BlockingConnection(url, timeout=TIMEOUT_S)
-    receiver = connection.create_receiver("orders.out", credit=10)
-    found = []
-    for _ in range(COUNT):
-        found.append(str(receiver.receive().body))
-        receiver.accept()
-    connection.close()
-    return found
 
 
 def test_through_the_queues_of_both_brokers(router: tuple[Program, str]) -> None:
@@ -176,8 +136,8 @@ def test_a_broker_killed_in_the_middle_loses_nothing_acknowledged(brokers: list[
         )
         connection.create_sender("/queue/kept", options=[Durable()])
         connection.close()
-    text = (ROOT / "config" / "brokers.conf").read_text().replace("/queue/orders", "/amq/queue/kept")
-    with run_router(text, brokers, tmp_path) as (program, url):
+    text = SAMPLE.read_text().replace("/queue/orders", "/amq/queue/kept")
+    with run_router(text, [broker.port for broker in brokers], tmp_path) as (program, url):
         for _ in range(4):
             program.wait_for(r"Auto-link '\S+' attaching")
         acknowledged = send_while_one_is_killed(url, brokers[0])
