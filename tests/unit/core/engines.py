@@ -560,6 +560,7 @@ class Sent:
 
     def abort(self) -> None:
         self._over()
+        self.state = 0  # what was said before has no meaning any more
         proton.delivery_abort(self.pn)
         self.link.client.touch()
 
