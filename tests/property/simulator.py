@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from random import Random
+from zlib import crc32
 
 from vanrouter.routing.commands import (
     BindAddress,
@@ -72,6 +73,8 @@ class Host:
         self.wanted: dict[str, int] = {}
         self.timer_at: float | None = None
         self.epoch = 0
+        self.ahead_s = crc32(router_id.encode()) % 1024 / 1024  # exact in any sum
+        """How far its clock is ahead of the network's: routers have their HELLOs at moments of their own."""
 
 
 class Network:
@@ -117,7 +120,7 @@ class Network:
         host.epoch += 1
         host.routes, host.bound, host.radius, host.ways, host.timer_at = {}, {}, 0, {}, None
         for key, hint in host.wanted.items():
-            self.apply(host, host.plane.on_address_added(key, hint, self.now))
+            self.apply(host, host.plane.on_address_added(key, hint, self.clock(host)))
 
     def connect(self, wire: Wire) -> None:
         """Connect a wire if both ends are up and it is whole; both ends see it within its delay."""
@@ -132,14 +135,14 @@ class Network:
         if wire.ids and connection_id in wire.ids:
             host = self.hosts[name]
             host.ways[connection_id] = (wire, name)
-            self.apply(host, host.plane.on_link_up(connection_id, wire.cost, self.now))
+            self.apply(host, host.plane.on_link_up(connection_id, wire.cost, self.clock(host)))
 
     def disconnect(self, wire: Wire) -> None:
         ids, wire.ids = wire.ids, None
         for name, connection_id in zip((wire.a, wire.b), ids or (), strict=False):
             host = self.hosts[name]
             if host.ways.pop(connection_id, None) and host.is_up:
-                self.apply(host, host.plane.on_link_lost(connection_id, self.now))
+                self.apply(host, host.plane.on_link_lost(connection_id, self.clock(host)))
 
     def cut(self, wire: Wire) -> None:
         wire.is_cut = True
@@ -166,16 +169,16 @@ class Network:
         wire.cost = cost
         for name, connection_id in zip((wire.a, wire.b), wire.ids or (), strict=False):
             host = self.hosts[name]
-            self.apply(host, host.plane.on_cost_changed(connection_id, cost, self.now))
+            self.apply(host, host.plane.on_cost_changed(connection_id, cost, self.clock(host)))
 
     def add_address(self, host: Host, key: str, hint: int = 3) -> None:
         host.wanted[key] = hint
         if host.is_up:
-            self.apply(host, host.plane.on_address_added(key, hint, self.now))
+            self.apply(host, host.plane.on_address_added(key, hint, self.clock(host)))
 
     def remove_address(self, host: Host, key: str) -> None:
         if host.wanted.pop(key, None) is not None and host.is_up:
-            self.apply(host, host.plane.on_address_removed(key, self.now))
+            self.apply(host, host.plane.on_address_removed(key, self.clock(host)))
 
     def wires_of(self, host: Host) -> Iterator[Wire]:
         return (wire for wire in self.wires if host.id in (wire.a, wire.b))
@@ -185,6 +188,10 @@ class Network:
     def at(self, when: float, what: Callable[..., None], *arguments: object) -> None:
         self._count += 1
         heappush(self._events, (when, self._count, what, arguments))
+
+    def clock(self, host: Host) -> float:
+        """Return what a router's clock shows now."""
+        return self.now + host.ahead_s
 
     def run_until(self, until: float) -> None:
         events = self._events
@@ -196,7 +203,7 @@ class Network:
     def _timer(self, host: Host, epoch: int) -> None:
         if host.epoch == epoch and host.timer_at is not None and self.now >= host.timer_at:
             host.timer_at = None
-            self.apply(host, host.plane.on_timer(self.now))
+            self.apply(host, host.plane.on_timer(self.clock(host)))
 
     # -- the core of a router ------------------------------------------------------------------------------------------
 
@@ -223,7 +230,8 @@ class Network:
                     host.radius = command.hops
                 case RouteChanged():
                     pass
-        due = host.plane.next_deadline()
+        deadline = host.plane.next_deadline()
+        due = None if deadline is None else deadline - host.ahead_s
         if due is not None and (host.timer_at is None or due < host.timer_at):
             host.timer_at = due
             self.at(max(due, self.now), self._timer, host, host.epoch)
@@ -275,7 +283,7 @@ class Network:
 
     def _take(self, host: Host, connection_id: int, packet: Packet) -> None:
         if connection_id in host.ways:
-            self.apply(host, host.plane.on_message(packet.opcode, packet.body, connection_id, self.now))
+            self.apply(host, host.plane.on_message(packet.opcode, packet.body, connection_id, self.clock(host)))
 
     def _hurry(self, host: Host, packet: Packet) -> None:
         """Take a message to one router all the way in one event, by the routes of this moment."""
@@ -316,13 +324,13 @@ class Network:
         self.delivered += 1
         to = packet.to
         if to == "amqp:/_local/qdhello" or to.startswith(f"amqp:/_topo/0/{host.id}/"):
-            self.apply(host, host.plane.on_message(packet.opcode, packet.body, connection_id, self.now))
+            self.apply(host, host.plane.on_message(packet.opcode, packet.body, connection_id, self.clock(host)))
             return
         onward = Packet(packet.opcode, to, packet.body, packet.ingress, (*packet.trace, host.id))
         if "/all/" in to:
-            if host.plane.should_forward(packet.opcode, packet.body, len(packet.trace), self.now):
+            if host.plane.should_forward(packet.opcode, packet.body, len(packet.trace), self.clock(host)):
                 self._route(host, onward)
-                self.apply(host, host.plane.on_message(packet.opcode, packet.body, connection_id, self.now))
+                self.apply(host, host.plane.on_message(packet.opcode, packet.body, connection_id, self.clock(host)))
         else:
             self._route(host, onward)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from vanrouter.core.fanout import multicast_targets
 from vanrouter.core.links import Delivery, LinkKind, Receiver, Sender
+from vanrouter.core.stream import ACCEPTED
 from vanrouter.core.table import Address, Node, Treatment
 from vanrouter.engine import proton
 from vanrouter.engine.annotations import NO_ANNOTATIONS, Annotations
@@ -42,6 +43,13 @@ HELLO_KEY = "Lqdhello"
 HELLO_BYTES = 4096
 """A longer HELLO is not kept; it would name a hundred neighbours."""
 
+KNOWN_BYTES, KNOWN_MESSAGES = 512, 1024
+"""Longest message that is kept with what it says, and how many are."""
+
+GRANTS = 8
+"""Credit goes back once this part of a control link's capacity has been used. With each message it would be a frame
+more for each, at either end."""
+
 LOCAL_KEYS = frozenset(("Lqdhello", "Lqdrouter", "Lqdrouter.ma"))
 ALL_KEYS = frozenset(("Tqdrouter", "Tqdrouter.ma"))
 CONTROL_KEYS = LOCAL_KEYS | ALL_KEYS
@@ -64,8 +72,12 @@ class ControlHost:
         self._timer: Any = None
         self._bound: dict[str, set[str]] = {}
         """Keys of the addresses that each router has."""
-        self._hellos: dict[Connection, tuple[bytes, tuple[str, object]]] = {}
-        """The last HELLO of each connection: octets, opcode and body."""
+        self._hellos: dict[Connection, bytes] = {}
+        """The octets of the last HELLO of each connection, that of its router annotations included."""
+        self._decoded: dict[bytes, tuple[str, object]] = {}
+        """Opcode and body of short messages, by their octets: copies and repetitions are most of what comes."""
+        self._own_hello: tuple[dict[str, object], bytes] = ({}, b"")
+        """Body and octets of the last HELLO sent."""
         self._limited: set[Connection] = set()
         """Neighbours that are no vanrouters: with them the network is limited (router protocol, section 12)."""
         self.last_topology_change = 0.0
@@ -126,16 +138,26 @@ class ControlHost:
         if receiver.kind is not LinkKind.CONTROL:
             router.forwarder.unroutable(receiver, pn, settled, address)
             return
-        if not settled:
-            proton.delivery_update(pn, 0x24)
-        delivery_settle(pn)
-        self._grant(receiver)
+        self._settle(receiver, pn, settled)
         self.take(receiver, content, annotations, address)
 
     def on_oversized(self, receiver: Receiver) -> None:
         """A control message was too long to be read."""
         error = PeerError("amqp:link:message-size-exceeded", "longer than any control message may be")
         self.plane.on_undecodable(error, receiver.connection.id, self._loop.now)
+
+    def take_repeated(self, receiver: Receiver, pn: Any, buffer: bytearray, size: int) -> bool:
+        """Take in the message in the buffer if it is the last HELLO of its connection once more; else answer False.
+
+        That is what a calm network consists of: nothing is decoded for it.
+        """
+        last = self._hellos.get(receiver.connection)
+        if last is None or len(last) != size or not buffer.startswith(last):
+            return False
+        if not self.plane.on_repeated_hello(receiver.connection.id, self._loop.now):
+            return False
+        self._settle(receiver, pn, delivery_settled(pn))
+        return True
 
     def take(self, receiver: Receiver, content: bytes, annotations: Annotations, address: Address) -> None:
         """Take in, or pass on, a whole message of a control link."""
@@ -164,29 +186,35 @@ class ControlHost:
     def _decode(
         self, connection: Connection, key: str, content: bytes, annotations: Annotations
     ) -> tuple[str, object] | None:
-        """Return opcode and body; None of what is no message. A HELLO that says what the last one did is known."""
-        is_hello = key == HELLO_KEY
-        if is_hello:
-            last = self._hellos.get(connection)
-            if last is not None and last[0] == content:
-                return last[1]
+        """Return opcode and body; None of what is no message."""
+        if key == HELLO_KEY and len(content) <= HELLO_BYTES:
+            self._hellos[connection] = content
+        octets = content[annotations.length :]
+        known = self._decoded.get(octets)
+        if known is not None:
+            return known
         try:
-            message = decode_message(content[annotations.length :])
+            message = decode_message(octets)
         except PeerError as error:
             self.plane.on_undecodable(error, connection.id, self._loop.now)
             return None
         opcode = message.application_properties.get("opcode")
         decoded = (opcode if isinstance(opcode, str) else "", message.body)
-        if is_hello and len(content) <= HELLO_BYTES:
-            self._hellos[connection] = (content, decoded)
+        if len(octets) <= KNOWN_BYTES:
+            if len(self._decoded) >= KNOWN_MESSAGES:
+                self._decoded.clear()
+            self._decoded[octets] = decoded
         return decoded
 
     @staticmethod
-    def _grant(receiver: Receiver) -> None:
-        """Give a credit back with the next message of our own, or when many are due.
+    def _settle(receiver: Receiver, pn: Any, is_settled: bool) -> None:
+        """Settle, and give credit back with the next message of our own once some is due, or when much is.
 
         At once it would be a frame of its own for each HELLO: as many again, and each wakes up an idle peer.
         """
+        if not is_settled:
+            proton.delivery_update(pn, ACCEPTED)
+        delivery_settle(pn)
         receiver.to_grant += 1
         if receiver.to_grant * 4 == receiver.capacity or receiver.capacity < 4:
             receiver.connection.grants.append(receiver)
@@ -231,12 +259,12 @@ class ControlHost:
             self._timer.cancel()
             self._timer = None
         if deadline is not None:
-            self._timer = self._loop.call_later(max(0.0, deadline - self._loop.now), self._on_timer)
+            self._timer = self._loop.call_at(deadline, self._on_timer)
 
     def _send(self, command: SendControl, encoded: dict[int, bytes]) -> None:
         content = encoded.get(id(command.body)) if command.opcode == "HELLO" else None
         if content is None:
-            content = encoded[id(command.body)] = encode_control(command)
+            content = encoded[id(command.body)] = self._encode(command)
         if command.connection_id is not None:
             connection = self._router.connections.get(command.connection_id)
             if connection is not None:
@@ -249,13 +277,23 @@ class ControlHost:
             address = self._router.table.ensure(MOBILE_KEY if command.to == MOBILE_ALL_TO else "Tqdrouter")
             self._spread(address, content, NO_ANNOTATIONS, None)
 
+    def _encode(self, command: SendControl) -> bytes:
+        """Encode a message, or find the HELLO of the last second again."""
+        if command.opcode != "HELLO":
+            return encode_control(command)
+        body, content = self._own_hello
+        if body != command.body:
+            content = encode_control(command)
+            self._own_hello = (command.body, content)
+        return content
+
     def _put(self, sender: Sender | None, content: bytes, annotations: Annotations) -> None:
         if sender is None or sender.closed:
             return
         delivery = Delivery(None, None, sender, None)
         delivery.settled = True
         back = sender.connection.control_in
-        if back is not None and back.to_grant and back not in sender.connection.grants:
+        if back is not None and back.to_grant * GRANTS >= back.capacity and back not in sender.connection.grants:
             sender.connection.grants.append(back)
         self._router.forwarder.put(delivery, sender.connection.section(annotations, None), content, 0, 0)
 

@@ -279,8 +279,7 @@ class EdgeHost:
             self._timer.cancel()
             self._timer = None
         if deadline is not None:
-            reactor = self._router.reactor
-            self._timer = reactor.call_later(max(0.0, deadline - reactor.now), self._on_timer)
+            self._timer = self._router.reactor.call_at(deadline, self._on_timer)
 
     def _connection(self, number: int) -> Connection | None:
         found = self._router.amqp_connections.get(number)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from vanrouter.core.connection import Connection
     from vanrouter.core.router import Router
 
-PERIOD_S = 2.5
+PERIOD_S = 2.0
 """Between two looks; the average is that of one to two periods, 5 s at most."""
 
 Link = Receiver | Sender
@@ -36,7 +36,7 @@ class SettleRates:
 
     def start(self) -> None:
         """Look every period from now on."""
-        self._router.reactor.call_later(PERIOD_S, self._look)
+        self._router.reactor.call_on_beat(PERIOD_S, self._look)
 
     def rate(self, link: Link) -> int:
         """Return settlements a second of the last seconds."""
@@ -54,6 +54,8 @@ class SettleRates:
             if looks <= 2:  # afterwards both samples of its links are what the counters are
                 links: list[Link] = [*connection.receivers.values(), *connection.senders.values()]
                 for link in links:
+                    if not link.deliveries:  # as most data links of a neighbour
+                        continue
                     link.sampled_before, link.sampled = link.sampled, settlements(link)
         self._seen = seen
         self.start()

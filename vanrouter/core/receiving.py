@@ -180,6 +180,10 @@ class Receiving(Refusing, Guarding):
 
     def _begin_anonymous(self, receiver: Receiver, pn: Any, start: int, size: int, annotations: Annotations) -> None:
         """The message says where it goes: to-override, or the `to` property (section 4.5)."""
+        router = self.router
+        is_control = receiver.kind is LinkKind.CONTROL
+        if is_control and router.control.take_repeated(receiver, pn, BUFFER, size):
+            return
         to = annotations.to_override
         if to is None:
             try:
@@ -191,7 +195,6 @@ class Receiving(Refusing, Guarding):
             if to is None:
                 self.reject(receiver, pn, NO_ADDRESS)
                 return
-        router = self.router
         address = router.address_for(to)
         if address is None:
             unavailable = router.is_unavailable(None, to)
@@ -199,7 +202,7 @@ class Receiving(Refusing, Guarding):
             return
         if receiver.is_guarded and leads_elsewhere(address.key, to) and self.holds_back(receiver, pn, start, size):
             return
-        if receiver.kind is LinkKind.CONTROL or address.key in CONTROL_KEYS:
+        if is_control or address.key in CONTROL_KEYS:
             router.control.on_delivery(receiver, pn, bytes(VIEW[:size]), annotations, address)
             return
         if len(annotations.trace) > router.radius + 1 and not router.is_plausible(annotations):

@@ -89,7 +89,7 @@ class StuckReport:
 
     def start(self) -> None:
         """Look every 30 s from now on."""
-        self._router.reactor.call_later(SCAN_INTERVAL_S, self._scan)
+        self._router.reactor.call_on_beat(SCAN_INTERVAL_S, self._scan)
 
     def _scan(self) -> None:
         found = stuck_deliveries(self._router, self._router.reactor.now)

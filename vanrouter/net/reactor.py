@@ -112,9 +112,20 @@ class Reactor:
 
     def call_later(self, delay_s: float, callback: Callable[[], object]) -> Timer:
         """Call `callback()` once, `delay_s` seconds after the beginning of this turn."""
-        timer = Timer(self.now + delay_s, callback)
+        return self.call_at(self.now + delay_s, callback)
+
+    def call_at(self, deadline: float, callback: Callable[[], object]) -> Timer:
+        """Call `callback()` once, when the clock shows `deadline` or, if that is over, soon."""
+        timer = Timer(deadline, callback)
         heapq.heappush(self._timers, (timer.deadline, next(self._order), timer))
         return timer
+
+    def call_on_beat(self, delay_s: float, callback: Callable[[], object]) -> Timer:
+        """Call `callback()` once in `delay_s` seconds, 1 or more, at the nearest full second: for what has time.
+
+        So it is done in the turn of the router's own HELLO: an idle router wakes up for nothing else.
+        """
+        return self.call_at(round(self.now + delay_s), callback)
 
     def call_soon(self, callback: Callable[[], object]) -> None:
         """Call `callback()` at the end of this turn, before the flush. Not from other threads."""

@@ -14,16 +14,16 @@ from collections.abc import Iterable, Iterator
 
 from vanrouter.errors import PeerError
 from vanrouter.routing import messages
-from vanrouter.routing.addresses import bare_id
 from vanrouter.routing.asking import Asker
 from vanrouter.routing.causes import Causes
 from vanrouter.routing.commands import Command, ControlSettings, RouteChanged, SetRadius
 from vanrouter.routing.complaints import Complaints
-from vanrouter.routing.deadlines import Deadlines
+from vanrouter.routing.deadlines import Deadlines, beat_after
 from vanrouter.routing.linkstate import InstalledRoute, Node, NodeTable
 from vanrouter.routing.messages import Descriptor
 from vanrouter.routing.mobile import OwnAddresses
 from vanrouter.routing.neighbours import Adjacency, Link, Neighbours
+from vanrouter.routing.origins import Origins
 from vanrouter.routing.outbox import Outbox
 from vanrouter.routing.pacing import Pacing
 from vanrouter.routing.paths import PathMap
@@ -39,7 +39,7 @@ FORGET_AGAIN_S = 30.0
 """Distance of the further looks at an unreachable router that is still named."""
 
 
-class ControlPlane:
+class ControlPlane(Origins):
     """The routing protocol of one interior router.
 
     Args:
@@ -82,7 +82,6 @@ class ControlPlane:
         """Take in a connection whose control links are both attached; `container`: who the peer's OPEN says it is."""
         link = self._neighbours.add(connection_id, cost, container)
         self._send_hello([link], now)
-        self._deadlines.set_at_most(("hello", ""), now + self.settings.hello_interval_s)
         return self._finish(now)
 
     def on_link_lost(self, connection_id: int, now: float) -> list[Command]:
@@ -113,13 +112,11 @@ class ControlPlane:
         if new is None:
             new = self._neighbours.add(new_connection_id, 1 if old is None else old.cost)
         if old is not None and old.peer_id:
-            new.peer_id, new.state = old.peer_id, old.state
-            new.heard_at, new.listed_at = old.heard_at, old.listed_at
+            new.inherit(old)
             self._deadlines.set(("expire", new_connection_id), self._neighbours.expires_at(new))
             if new.state is Adjacency.HELD:
                 self._deadlines.set(("hold", new_connection_id), now)
         self._send_hello([new], now)
-        self._deadlines.set_at_most(("hello", ""), now + self.settings.hello_interval_s)
         self._refresh_neighbours(f"connection {new_connection_id} replaces {old_connection_id}", now)
         return self._finish(now)
 
@@ -161,6 +158,15 @@ class ControlPlane:
             self.counters.ignored[name] += 1
         return self._finish(now)
 
+    def on_repeated_hello(self, connection_id: int, now: float) -> bool:
+        """Take in a HELLO that says what the last one on its connection said; False: give it to `on_message`."""
+        link = self._neighbours.links.get(connection_id)
+        node = None if link is None else self._nodes.get(link.peer_id)
+        if link is None or node is None or not self._neighbours.hear_again(link, node.instance, now):
+            return False
+        self.counters.received["HELLO"] += 1
+        return True
+
     def on_undecodable(self, error: PeerError, connection_id: int, now: float) -> None:
         """Note a control message that cannot even be decoded."""
         self.counters.received["other"] += 1
@@ -180,7 +186,6 @@ class ControlPlane:
                 self._on_node_timer(kind, self._nodes[subject], now)
             elif kind == "hello" and self._neighbours.links:
                 self._send_hello(self._neighbours.links.values(), now)
-                self._deadlines.set(("hello", ""), now + self.settings.hello_interval_s)
                 for link in self._neighbours.links.values():  # a calm router wakes up for its own HELLO alone
                     self._deadlines.move(("expire", link.connection_id), self._neighbours.expires_at(link))
             elif kind == "ra":
@@ -191,40 +196,6 @@ class ControlPlane:
         return self._finish(now)
 
     # -- asked ---------------------------------------------------------------------------------------------------------
-
-    def is_valid_origin(self, router_id: str, origin: str | None) -> bool:
-        """Whether a message that entered the network at `origin` may be passed on towards `router_id` (section 6.3).
-
-        No origin, the own id and, as anycast has it, an id that is not known count as this router itself. Multicast
-        blocks the latter two: ask `is_known_origin` first. `origin` may be a bare id or in the form of the annotations.
-
-        Do not hold control messages to one router to it: two routers with old link states of each other's neighbours
-        would drop each other's questions for ever (the simulator finds this). Those end where they have been before.
-        """
-        if origin is None:
-            return True
-        forwarded = self._paths.forwarded_for(origin)
-        if forwarded is None:
-            origin = bare_id(origin)
-            forwarded = self._paths.forwarded_for(origin)
-        return forwarded is None or origin == self.router_id or router_id in forwarded
-
-    def may_pass(self, router_id: str, origin: str | None) -> bool:
-        """Whether a message for one destination may: also over links that only this end has announced so far."""
-        return self.is_valid_origin(router_id, origin) or self._paths.passes(bare_id(origin or ""), router_id)
-
-    def is_plausible_trace(self, origin: str, trace_length: int) -> bool:
-        """Whether a message that entered the network at `origin` may have passed so many routers.
-
-        More than the radius rule of section 4.4, which drops what takes a way with more hops than any that begins here:
-        with unequal costs such ways exist. To be asked when the radius rule would release a message.
-        """
-        return trace_length <= max(self._radius, self._paths.hops_from(bare_id(origin))) + 1
-
-    def is_known_origin(self, origin: str) -> bool:
-        """Whether an ingress is another router that is known here, so that its multicast may be passed on."""
-        origin = bare_id(origin)
-        return origin != self.router_id and origin in self._paths
 
     def should_forward(self, opcode: str, body: object, trace_length: int, now: float) -> bool:
         """Whether a flooded message that came in is worth passing on.
@@ -240,11 +211,10 @@ class ControlPlane:
         numbers = messages.advertised_numbers(body) if opcode == "RA" else None
         if numbers is None:
             return True
-        router_id, instance, ls_seq, mobile_seq = numbers
-        node = self._nodes.get(router_id)
+        node = self._nodes.get(numbers[0])
         if node is None:
-            return router_id != self.router_id
-        is_repeated = node.is_repeated_flood(instance, ls_seq, mobile_seq, trace_length, now)
+            return numbers[0] != self.router_id
+        is_repeated = node.is_repeated_flood(*numbers[1:], trace_length, now)
         self.counters.repeated += is_repeated
         return not is_repeated
 
@@ -309,8 +279,7 @@ class ControlPlane:
             self._forget_restarted(node)
         is_news = is_restart or link.peer_id != hello.id or link.heard_at + self.settings.hello_max_age_s <= now
         before = (link.peer_id, link.state)
-        lists_us = self.router_id in hello.seen
-        hold_s = self._neighbours.hear(link, hello.id, lists_us=lists_us, now=now)
+        hold_s = self._neighbours.hear(link, hello, now)
         if is_restart:
             others = [other.connection_id for other in self._neighbours.expire_others(link)]
             self._deadlines.cancel(*[(kind, other) for other in others for kind in ("expire", "hold")])
@@ -318,7 +287,7 @@ class ControlPlane:
             self.counters.held_neighbours += 1
             self._complaints.flapping(hello.id, hold_s)
             self._deadlines.set(("hold", connection_id), now + hold_s)
-        if lists_us:
+        if link.listed_at == now:
             self._deadlines.set_at_most(("expire", connection_id), self._neighbours.expires_at(link))
         if is_news:
             self._send_hello([link], now)
@@ -416,7 +385,7 @@ class ControlPlane:
             self._asker.ask(node, now)
         elif kind == "age":
             if node.fresh_until > now:
-                self._deadlines.set(("age", node.id), node.fresh_until)
+                self._watch_age(node)
                 return
             node.clear_link_state()
             self._deadlines.set_at_most(("forget", node.id), now + FORGET_S)
@@ -442,7 +411,11 @@ class ControlPlane:
 
     def _refresh_age(self, node: Node, now: float) -> None:
         node.heard_at, node.fresh_until = now, now + self.settings.remote_ls_max_age_s
-        self._deadlines.set_at_most(("age", node.id), node.fresh_until)
+        if self._deadlines.at(("age", node.id)) is None:
+            self._watch_age(node)
+
+    def _watch_age(self, node: Node) -> None:
+        self._deadlines.set(("age", node.id), beat_after(node.fresh_until, self.settings.hello_interval_s))
 
     def _forget_restarted(self, node: Node) -> None:
         """Empty the record of a router that has started again (section 5.8)."""
@@ -572,6 +545,7 @@ class ControlPlane:
 
     def _send_hello(self, links: Iterable[Link], now: float) -> None:
         self._outbox.hello([link.connection_id for link in links], self._neighbours.seen(now))
+        self._deadlines.set_at_most(("hello", ""), beat_after(now, self.settings.hello_interval_s))
 
     def _advertise(self, now: float) -> None:
         """Send an RA now, or as soon as the last one is far enough back."""

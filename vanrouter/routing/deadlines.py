@@ -9,6 +9,22 @@ DeadlineKey: TypeAlias = tuple[str, str | int]
 """What the deadline is for, and of whom (`""` where there is only one)."""
 
 
+def beat_after(now: float, interval_s: float) -> float:
+    """Return the next multiple of `interval_s`, from a quarter of it to five quarters ahead.
+
+    What has time is done on these beats: a router wakes up once for all of it, and so do its neighbours, when their
+    clocks agree, for what it sends them.
+    """
+    at = (now // interval_s + 1) * interval_s
+    return at if at - now >= interval_s / 4 else at + interval_s
+
+
+def beat_before(at: float, now: float, interval_s: float) -> float:
+    """Return the last beat until `at`; `at` itself when there is none from now on."""
+    beat = at // interval_s * interval_s
+    return beat if beat > now else at
+
+
 class Deadlines:
     """A heap of deadlines with at most one for each key; replaced ones stay in the heap until they surface."""
 

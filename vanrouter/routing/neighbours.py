@@ -12,6 +12,7 @@ from enum import Enum, auto
 from typing import Final
 
 from vanrouter.routing.commands import ControlSettings
+from vanrouter.routing.messages import Hello
 
 
 class Adjacency(Enum):
@@ -57,17 +58,24 @@ TRANSITIONS: Final[dict[tuple[Adjacency, HelloInput], Adjacency]] = {
 class Link:
     """One inter-router connection whose control links are up."""
 
-    __slots__ = ("connection_id", "container", "cost", "heard_at", "listed_at", "peer_id", "state")
+    __slots__ = ("connection_id", "container", "cost", "heard_at", "hello", "listed_at", "peer_id", "state")
 
     def __init__(self, connection_id: int, cost: int, container: str | None = None) -> None:
         self.connection_id = connection_id
         self.container = container
         """The id that the peer's OPEN gave, None when that is not known."""
         self.cost = cost
+        self.hello: Hello | None = None
+        """What was heard last."""
         self.peer_id = ""
         self.heard_at = 0.0
         self.listed_at = 0.0
         self.state = Adjacency.ONE_WAY
+
+    def inherit(self, old: Link) -> None:
+        """Take over the neighbour of the connection that this one replaces."""
+        self.peer_id, self.state, self.hello = old.peer_id, old.state, old.hello
+        self.heard_at, self.listed_at = old.heard_at, old.listed_at
 
 
 class FlapDamper:
@@ -115,23 +123,41 @@ class Neighbours:
         oldest = now - self._settings.hello_max_age_s
         return sorted({link.peer_id for link in self.links.values() if link.peer_id and link.heard_at > oldest})
 
-    def hear(self, link: Link, peer_id: str, *, lists_us: bool, now: float) -> float:
+    def hear_again(self, link: Link, instance: int | None, now: float) -> bool:
+        """Take in a HELLO that says what the last one said: the way of a calm network.
+
+        Args:
+            instance: of the peer, as it is known by now.
+
+        Returns:
+            False: it may change something, and was not taken in.
+        """
+        last = link.hello
+        if last is None or link.state is not Adjacency.FULL or last.id != link.peer_id or last.instance != instance:
+            return False
+        if self._own_id not in last.seen or self.expires_at(link) <= now:
+            return False
+        link.heard_at = link.listed_at = now
+        return True
+
+    def hear(self, link: Link, hello: Hello, now: float) -> float:
         """Take in a HELLO.
 
         Returns:
             Seconds for which the adjacency is held back from now on; 0 if it is not, or if it was already.
         """
-        if link.peer_id != peer_id:
+        if link.peer_id != hello.id:
             link.state = Adjacency.ONE_WAY
-            link.peer_id = peer_id
+            link.peer_id = hello.id
+        link.hello = hello
         link.heard_at = now
         hold_s = 0.0
         given = HelloInput.HELLO_WITHOUT_US
-        if lists_us:
+        if self._own_id in hello.seen:
             link.listed_at = now
             given = HelloInput.HELLO_WITH_US
             if link.state is Adjacency.ONE_WAY:
-                hold_s = self._damper.hold_s(peer_id, now)
+                hold_s = self._damper.hold_s(hello.id, now)
                 if hold_s > 0:
                     given = HelloInput.HELLO_WITH_US_DAMPED
         self._move(link, given)

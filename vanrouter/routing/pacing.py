@@ -8,6 +8,7 @@ from __future__ import annotations
 from zlib import crc32
 
 from vanrouter.routing.commands import ControlSettings
+from vanrouter.routing.deadlines import beat_before
 
 FLUX_S_PER_ROUTER = 0.02
 """The flux interval grows with the network, so that all RAs together stay under 50 a second."""
@@ -54,14 +55,17 @@ class Pacing:
 
     def flux_ra_at(self, now: float, router_count: int) -> float:
         """Return when the next RA is due at the latest, flux mode having begun."""
-        return max(now, self._last_ra) + self.flux_interval_s(router_count)
+        due = max(now, self._last_ra) + self.flux_interval_s(router_count)
+        return beat_before(due, now, self._settings.hello_interval_s)
 
     def note_ra(self, now: float, router_count: int) -> float:
-        """Note an RA; returns when the next one is due."""
+        """Note an RA; returns when the next one is due: with a HELLO, as nobody waits for it."""
         self._last_ra = now
         if now < self._flux_until:
-            return now + self.flux_interval_s(router_count)
-        return now + self._spread * self._settings.ra_interval_s
+            due = now + self.flux_interval_s(router_count)
+        else:
+            due = now + self._spread * self._settings.ra_interval_s
+        return beat_before(due, now, self._settings.hello_interval_s)
 
     @property
     def mau_allowed_at(self) -> float:

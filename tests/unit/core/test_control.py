@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.unit.core.ends import Service
 from tests.unit.core.engines import ACCEPTED, World, message
-from vanrouter.core.control import C_MAX_ROUTERS
+from vanrouter.core.control import C_MAX_ROUTERS, GRANTS
 from vanrouter.core.peer import Role
 from vanrouter.routing.commands import ControlSettings
 
@@ -70,3 +72,33 @@ def test_weights_reach_the_others(world: World) -> None:
     world.until(lambda: known() == {"C": 8})
     heavy.cancel()
     world.until(lambda: first.table.get("Msvc") is None)
+
+
+def test_a_calm_network_decodes_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each HELLO and each RA is known by its octets, is counted, and keeps the neighbours."""
+    routers = world.chain("A", "B", "C")
+    world.advance(70.0)
+    counters = [router.control.plane.counters for router in routers]
+    before = [dict(each.received) for each in counters]
+
+    def unexpected(octets: bytes) -> object:
+        raise AssertionError(octets)
+
+    monkeypatch.setattr("vanrouter.core.control.decode_message", unexpected)
+    world.advance(20.0)
+    for each, earlier, neighbours in zip(counters, before, (1, 2, 1), strict=True):
+        assert 19 * neighbours <= each.received["HELLO"] - earlier["HELLO"] <= 21 * neighbours
+    assert [len(router.nodes) for router in routers] == [2, 2, 2]
+
+
+def test_credit_of_control_links_goes_back_in_pieces(world: World) -> None:
+    first, _ = world.chain("A", "B")
+    (connection,) = first.amqp_connections.values()
+    receiver = connection.control_in
+    assert receiver is not None
+    seen = set()
+    for _ in range(3 * receiver.capacity // 2):
+        world.advance(1.0)
+        seen.add(receiver.to_grant)
+    assert max(seen) == pytest.approx(receiver.capacity / GRANTS, abs=2)
+    assert receiver.deliveries > receiver.capacity

@@ -402,3 +402,20 @@ def test_what_is_no_error_is_not_held_back(reactor: Reactor) -> None:
     with pytest.raises(KeyboardInterrupt):
         reactor.run_once(0)
     assert reactor.crashes == 0
+
+
+def test_what_has_time_is_done_at_full_seconds(reactor: Reactor, clock: Clock) -> None:
+    clock.time = 50.3
+    reactor.run_once(0)
+    done: list[float] = []
+    for delay in (1.0, 1.3, 2.0):
+        reactor.call_on_beat(delay, lambda: done.append(clock.time))
+    clock.time = 50.999
+    reactor.run_once(0)
+    assert done == []
+    clock.time = 51.0
+    reactor.run_once(0)
+    assert done == [51.0]
+    clock.time = 52.0
+    reactor.run_once(0)
+    assert done == [51.0, 52.0, 52.0]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from vanrouter.routing.deadlines import Deadlines
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vanrouter.routing.deadlines import Deadlines, beat_after, beat_before
 
 
 def test_order_and_replacement() -> None:
@@ -57,3 +60,18 @@ def test_heap_is_bounded() -> None:
         deadlines.set(("a", 1), number)
     assert len(deadlines._heap) < 200
     assert deadlines.pop_due(20_000) == ("a", 1)
+
+
+def test_beats() -> None:
+    assert beat_after(7.0, 1.0) == 8.0
+    assert beat_after(7.7, 1.0) == 8.0
+    assert beat_after(7.8, 1.0) == 9.0  # the next one is too near
+    assert beat_before(9.9, 7.0, 1.0) == 9.0
+    assert beat_before(9.9, 9.0, 1.0) == 9.9
+    assert beat_before(9.9, 9.5, 1.0) == 9.9
+
+
+@given(st.floats(0, 1e7), st.sampled_from([0.05, 0.1, 0.3, 1.0, 7.0]))
+def test_a_beat_is_always_ahead(now: float, interval: float) -> None:
+    assert interval / 5 < beat_after(now, interval) - now < interval * 1.3
+    assert beat_before(now + interval, now, interval) > now

@@ -7,9 +7,14 @@ import itertools
 import pytest
 
 from vanrouter.routing.commands import ControlSettings
-from vanrouter.routing.neighbours import TRANSITIONS, Adjacency, FlapDamper, HelloInput, Neighbours
+from vanrouter.routing.messages import Hello
+from vanrouter.routing.neighbours import TRANSITIONS, Adjacency, FlapDamper, HelloInput, Link, Neighbours
 
 SETTINGS = ControlSettings()
+
+
+def hear(neighbours: Neighbours, link: Link, peer: str, *, lists_us: bool, now: float) -> float:
+    return neighbours.hear(link, Hello(id=peer, instance=1, seen=frozenset("A" if lists_us else "")), now)
 
 
 def test_table_is_complete() -> None:
@@ -25,8 +30,8 @@ def test_seen_is_what_was_heard_of_late() -> None:
     neighbours = Neighbours("A", SETTINGS)
     first, second = neighbours.add(1, 1), neighbours.add(2, 1)
     assert neighbours.seen(0.0) == []
-    neighbours.hear(second, "C", lists_us=False, now=10.0)
-    neighbours.hear(first, "B", lists_us=True, now=11.0)
+    hear(neighbours, second, "C", lists_us=False, now=10.0)
+    hear(neighbours, first, "B", lists_us=True, now=11.0)
     assert neighbours.seen(12.0) == ["B", "C"]
     assert neighbours.seen(13.0) == ["B"]
     assert list(neighbours.adjacent()) == ["B"]
@@ -36,27 +41,46 @@ def test_seen_is_what_was_heard_of_late() -> None:
 def test_expiry_and_return() -> None:
     neighbours = Neighbours("A", SETTINGS)
     link = neighbours.add(1, 1)
-    neighbours.hear(link, "B", lists_us=True, now=1.0)
+    hear(neighbours, link, "B", lists_us=True, now=1.0)
     neighbours.expire(link)
     assert neighbours.adjacent() == {}
-    neighbours.hear(link, "B", lists_us=True, now=9.0)
+    hear(neighbours, link, "B", lists_us=True, now=9.0)
     assert neighbours.adjacent() == {"B": link}
 
 
 def test_another_peer_on_the_same_connection_begins_anew() -> None:
     neighbours = Neighbours("A", SETTINGS)
     link = neighbours.add(1, 1)
-    neighbours.hear(link, "B", lists_us=True, now=1.0)
-    neighbours.hear(link, "C", lists_us=False, now=2.0)
+    hear(neighbours, link, "B", lists_us=True, now=1.0)
+    hear(neighbours, link, "C", lists_us=False, now=2.0)
     assert neighbours.adjacent() == {}
     assert neighbours.seen(2.0) == ["C"]
+
+
+def test_the_same_hello_again() -> None:
+    neighbours = Neighbours("A", SETTINGS)
+    link = neighbours.add(1, 1)
+    assert not neighbours.hear_again(link, None, 0.0)
+    hear(neighbours, link, "B", lists_us=False, now=0.5)
+    assert not neighbours.hear_again(link, 1, 0.6)  # it does not list us: no neighbour
+    hear(neighbours, link, "B", lists_us=True, now=1.0)
+    assert neighbours.hear_again(link, 1, 2.0)
+    assert (link.heard_at, link.listed_at) == (2.0, 2.0)
+    assert not neighbours.hear_again(link, 2, 3.0)  # it has started again in between
+    assert not neighbours.hear_again(link, 1, 5.0)  # too late
+    hear(neighbours, link, "B", lists_us=False, now=4.0)
+    assert not neighbours.hear_again(link, 1, 4.5)
+    other = neighbours.add(2, 1)
+    other.inherit(link)
+    assert (other.peer_id, other.state, other.hello) == ("B", Adjacency.FULL, link.hello)
+    assert (other.heard_at, other.listed_at) == (4.0, 2.0)
 
 
 def test_the_connections_of_an_earlier_life_end() -> None:
     neighbours = Neighbours("A", SETTINGS)
     dead, live, other = (neighbours.add(number, 1) for number in (1, 2, 3))
     for link, peer in ((dead, "B"), (live, "B"), (other, "C")):
-        neighbours.hear(link, peer, lists_us=True, now=1.0)
+        hear(neighbours, link, peer, lists_us=True, now=1.0)
     assert neighbours.adjacent()["B"] is dead
     assert neighbours.expire_others(live) == [dead]
     assert neighbours.adjacent() == {"B": live, "C": other}
@@ -66,7 +90,7 @@ def test_cheapest_then_oldest_connection() -> None:
     neighbours = Neighbours("A", SETTINGS)
     links = [neighbours.add(number, cost) for number, cost in ((1, 5), (2, 1), (3, 1))]
     for link in links:
-        neighbours.hear(link, "B", lists_us=True, now=1.0)
+        hear(neighbours, link, "B", lists_us=True, now=1.0)
     assert neighbours.adjacent() == {"B": links[1]}
 
 
@@ -95,9 +119,9 @@ def test_flapping_neighbour_is_held() -> None:
     link = neighbours.add(1, 1)
     for _ in range(3):
         neighbours.note_loss("B", 1.0)
-    assert neighbours.hear(link, "B", lists_us=True, now=1.0) == pytest.approx(0.75)
+    assert hear(neighbours, link, "B", lists_us=True, now=1.0) == pytest.approx(0.75)
     assert link.state is Adjacency.HELD
-    assert neighbours.hear(link, "B", lists_us=True, now=1.1) == 0.0
+    assert hear(neighbours, link, "B", lists_us=True, now=1.1) == 0.0
     assert neighbours.adjacent() == {}
     neighbours.end_hold(link)
     assert neighbours.adjacent() == {"B": link}

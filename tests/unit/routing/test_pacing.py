@@ -34,9 +34,10 @@ def test_flux() -> None:
     assert 0.85 * SETTINGS.ra_interval_flux_s <= flux <= SETTINGS.ra_interval_flux_s
     assert pacing.note_ra(0.0, 3) > 20
     pacing.note_paths(10.0, 3)
-    assert pacing.flux_ra_at(10.0, 3) == 10.0 + flux
-    assert pacing.note_ra(11.0, 3) == 11.0 + flux
-    assert pacing.flux_ra_at(10.0, 3) == 11.0 + flux
+    assert pacing.flux_ra_at(10.0, 3) == 13.0
+    assert pacing.note_ra(11.0, 3) == 14.0  # 11 + 3.685: with the HELLO before
+    assert pacing.note_ra(11.9, 3) == 15.0
+    assert pacing.flux_ra_at(10.0, 3) == int(11.9 + flux)
     assert pacing.note_ra(10.0 + 2 * flux, 3) > 20 + 10.0
 
 

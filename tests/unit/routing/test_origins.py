@@ -1,0 +1,40 @@
+"""What the data path asks by origin: three routers in a row, seen from the middle."""
+
+from __future__ import annotations
+
+from vanrouter.routing.origins import Origins
+from vanrouter.routing.paths import PathMap
+
+
+class Middle(Origins):
+    def __init__(self) -> None:
+        self.router_id = "B"
+        self._paths = PathMap("B", {"A": {"B": 1}, "B": {"A": 1, "C": 1}, "C": {}})
+        self._radius = self._paths.radius
+
+
+def test_valid_origins() -> None:
+    middle = Middle()
+    assert middle.is_valid_origin("C", "D")  # unknown: as what begins here
+    assert middle.is_valid_origin("C", "A")
+    assert middle.is_valid_origin("C", "0/A")
+    assert not middle.is_valid_origin("A", "A")
+    assert middle.is_valid_origin("A", None)
+    assert middle.is_valid_origin("A", "0/B")
+
+
+def test_a_link_that_only_this_end_has_announced() -> None:
+    middle = Middle()
+    assert not middle.is_valid_origin("A", "C")
+    assert middle.may_pass("A", "C")
+    assert middle.may_pass("C", "A")
+    assert not middle.may_pass("A", "A")
+
+
+def test_known_origins_and_traces() -> None:
+    middle = Middle()
+    assert middle.is_known_origin("0/A")
+    assert not middle.is_known_origin("0/B")
+    assert not middle.is_known_origin("0/D")
+    assert middle.is_plausible_trace("0/A", 2)
+    assert not middle.is_plausible_trace("0/A", 3)

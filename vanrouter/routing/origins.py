@@ -1,0 +1,52 @@
+"""What a delivery is asked by its origin: may it go on from here, and can it have come this way. Layer: 2.
+
+Source: router protocol sections 4.4 and 6.3. Asked for each delivery in transit: the paths that answer are computed
+once for each topology and origin.
+"""
+
+from __future__ import annotations
+
+from vanrouter.routing.addresses import bare_id
+from vanrouter.routing.paths import PathMap
+
+
+class Origins:
+    """The questions of the data path to the present topology; part of the control plane, which sets both."""
+
+    router_id: str
+    _paths: PathMap
+    _radius: int
+
+    def is_valid_origin(self, router_id: str, origin: str | None) -> bool:
+        """Whether a message that entered the network at `origin` may be passed on towards `router_id` (section 6.3).
+
+        No origin, the own id and, as anycast has it, an id that is not known count as this router itself. Multicast
+        blocks the latter two: ask `is_known_origin` first. `origin` may be a bare id or in the form of the annotations.
+
+        Do not hold control messages to one router to it: two routers with old link states of each other's neighbours
+        would drop each other's questions for ever (the simulator finds this). Those end where they have been before.
+        """
+        if origin is None:
+            return True
+        forwarded = self._paths.forwarded_for(origin)
+        if forwarded is None:
+            origin = bare_id(origin)
+            forwarded = self._paths.forwarded_for(origin)
+        return forwarded is None or origin == self.router_id or router_id in forwarded
+
+    def may_pass(self, router_id: str, origin: str | None) -> bool:
+        """Whether a message for one destination may: also over links that only this end has announced so far."""
+        return self.is_valid_origin(router_id, origin) or self._paths.passes(bare_id(origin or ""), router_id)
+
+    def is_plausible_trace(self, origin: str, trace_length: int) -> bool:
+        """Whether a message that entered the network at `origin` may have passed so many routers.
+
+        More than the radius rule of section 4.4, which drops what takes a way with more hops than any that begins here:
+        with unequal costs such ways exist. To be asked when the radius rule would release a message.
+        """
+        return trace_length <= max(self._radius, self._paths.hops_from(bare_id(origin))) + 1
+
+    def is_known_origin(self, origin: str) -> bool:
+        """Whether an ingress is another router that is known here, so that its multicast may be passed on."""
+        origin = bare_id(origin)
+        return origin != self.router_id and origin in self._paths
