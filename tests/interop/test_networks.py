@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.interop.ring import NAMES, SERVICES, mixed_ring
 from tests.system.harness import BAD_LINE
 from tests.system.network import Network, eventually, succeeds
+from tests.system.pki import Pki
 from tests.system.process import Program
 from tests.system.services import connect, echo_once, receive_exactly
 from vanrouter.mgmt.client import ClientError, ManagementClient, router_target
@@ -156,6 +158,24 @@ def test_ring_of_five(network: Network, c_router: str, echo_port: int) -> None:
     eventually(lambda: not succeeds(ports["C3"]), 15)
     network.start("C1")
     eventually(lambda: succeeds(ports["C3"]) and succeeds(ports["V2"]), 20)
+
+
+@pytest.mark.parametrize("has_tls", [False, True], ids=["plain", "mutual TLS"])
+def test_ring_of_five_carries_everything(
+    network: Network, c_router: str, echo_port: int, tmp_path: Path, has_tls: bool
+) -> None:
+    """From each kind to each, neighbours and not, in both directions, with two data connections on each link."""
+    mixed_ring(network, c_router, echo_port, Pki(tmp_path / "pki") if has_tls else None)
+    network.start_at_once()
+    everybody_knows(network, *NAMES)
+    for at in SERVICES:
+        for name in NAMES:
+            if name != at:
+                echo(network[name].port(f"to-at-{at}"))
+    for near, far in (("V0", "C2"), ("C2", "V0"), ("V1", "V4"), ("C2", "C3"), ("C3", "V1")):
+        exchange(network, near, far, tmp_path)
+    network.check_logs()
+    network.stop()
 
 
 @pytest.mark.parametrize("kinds", ["VC", "CV", "VV"], ids=["under C", "C under vanrouter", "under vanrouter, C beyond"])

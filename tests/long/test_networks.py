@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -13,12 +14,17 @@ from pathlib import Path
 import pytest
 
 from tests.interop.conftest import c_router  # noqa: F401  # fixtures are found by name
+from tests.interop.ring import SERVICES, mixed_ring
 from tests.system.conftest import echo_port  # noqa: F401  # the same
 from tests.system.network import Network, eventually, succeeds
+from tests.system.pki import Pki
+from tests.system.process import Program
 from tests.system.services import connect, echo_once, receive_exactly
 
 FLOWS = 1000
 BULK_BYTES = 100_000_000
+MESSAGE_BYTES = (1, 1_000, 100_000, 10_000_000, 100_000_000)
+ROOT = Path(__file__).parents[2]
 CUTS = 12
 RELINK_S = 5.0
 """A killed and restarted vanrouter is back in use within so long (issue 3); a C router retries after up to 5 s more."""
@@ -50,10 +56,8 @@ def send_blocks(client: socket.socket, block: bytes) -> None:
         client.sendall(block)
 
 
-@pytest.mark.parametrize("kinds", ["CVC", "VCV"])
-def test_bulk_and_many_flows(network: Network, c_router: str, echo_port: int, kinds: str) -> None:  # noqa: F811
-    chain(network, kinds, c_router, echo_port)
-    port = network[f"{kinds[0]}0"].port("to-svc")
+def send_bulk(port: int) -> None:
+    """100 MB there and back in one flow, both at once."""
     block = random.Random(1).randbytes(1_000_000)
     with connect(port) as client:
         sender = threading.Thread(target=send_blocks, args=(client, block))
@@ -61,15 +65,69 @@ def test_bulk_and_many_flows(network: Network, c_router: str, echo_port: int, ki
         for _ in range(BULK_BYTES // len(block)):
             assert receive_exactly(client, len(block)) == block
         sender.join()
+
+
+def open_many(*ports: int) -> None:
+    """Many flows at once, each with a text of its own there and back, twice."""
     with contextlib.ExitStack() as stack:
-        clients = [stack.enter_context(connect(port)) for _ in range(FLOWS)]
+        clients = [stack.enter_context(connect(ports[number % len(ports)])) for number in range(FLOWS)]
         for _ in range(2):
             for number, client in enumerate(clients):
                 client.sendall(f"{number:06}".encode())
             for number, client in enumerate(clients):
                 assert receive_exactly(client, 6) == f"{number:06}".encode()
+
+
+@pytest.mark.parametrize("kinds", ["CVC", "VCV"])
+def test_bulk_and_many_flows(network: Network, c_router: str, echo_port: int, kinds: str) -> None:  # noqa: F811
+    chain(network, kinds, c_router, echo_port)
+    port = network[f"{kinds[0]}0"].port("to-svc")
+    send_bulk(port)
+    open_many(port)
     network.check_logs()
     network.stop()
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("has_tls", [False, True], ids=["plain", "mutual TLS"])
+def test_ring_of_five(network: Network, c_router: str, echo_port: int, tmp_path: Path, has_tls: bool) -> None:  # noqa: F811
+    """Messages of 1 octet to 100 MB, 100 MB in a flow, and 1,000 flows at once that enter at all five routers."""
+    mixed_ring(network, c_router, echo_port, Pki(tmp_path / "pki") if has_tls else None)
+    network.start_at_once()
+    ports = [network[name].port(f"to-at-{at}") for name, at in (("V1", "C3"), ("C2", "V0"), ("V4", "C3"), ("C3", "V0"))]
+    for port in ports[:2]:
+        send_bulk(port)
+    open_many(*ports, network[SERVICES[0]].port(f"to-at-{SERVICES[1]}"))
+    for near, far in (("V0", "C2"), ("C2", "V1"), ("V1", "V4"), ("C3", "C2")):
+        for size in MESSAGE_BYTES:
+            send_message(network, near, far, size, tmp_path)
+    network.check_logs()
+    network.stop()
+
+
+def send_message(network: Network, near: str, far: str, size: int, folder: Path) -> None:
+    """Send one message, accepted by its receiver, which looked at every octet."""
+    address = f"large.{near}.{far}.{size}"
+    taker, giver = (
+        Program(
+            mode,
+            [
+                sys.executable,
+                "-m",
+                "tests.long.large_message",
+                mode,
+                str(network[name].port("amqp")),
+                address,
+                str(size),
+            ],
+            folder / f"{address}.{mode}",
+            env={"PYTHONPATH": str(ROOT)},
+        )
+        for mode, name in (("receive", far), ("send", near))
+    )
+    with taker, giver:
+        taker.wait_for(rf"^done {size + 5}$", timeout_s=120)
+        giver.wait_for("^done accepted")
 
 
 @pytest.mark.parametrize("kinds", ["VVV", "CVC"])
