@@ -5,6 +5,7 @@ Layer: 4. Source: router protocol, sections 1.5, 1.6 and 1.8; management.md sect
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -138,14 +139,21 @@ class AmqpConnector:
         Of a group whose control connection is silent, the others count as silent sooner.
         """
         own = self._dials[0]
-        is_silent = own.silent_for() >= self.silence_s(own)
+        is_silent = own.silent_for() >= self.silence_s(own) or own.has_moved
+        age_s = self.silence_s(own) / SILENT_HELLO_AGES
         for dial in (*self._dials, *self._retired):
-            is_other = is_silent and dial is not own
-            limit_s = self.silence_s(own) / SILENT_HELLO_AGES if is_other else self.silence_s(dial)
+            is_hastened = is_silent and (dial is not own or own.has_moved)
+            limit_s = age_s if is_hastened else self.silence_s(dial)
             if dial.connection is not None and 0 < limit_s <= dial.silent_for():
                 reason = f"nothing heard for {dial.silent_for():.0f} s"
                 dial.connection.engine.drop(("proton:io", reason))
-        return 0.0 if own.connection is not control else self.silence_s(own) - own.silent_for()
+        if own.connection is not control:
+            return 0.0
+        silent_s = own.silent_for()
+        if silent_s < age_s:
+            return age_s - silent_s
+        own.ask_where()
+        return self.silence_s(own) - silent_s
 
     def on_refused(self) -> None:
         """The peer has closed the control connection, opened as it was, without a word.
@@ -294,6 +302,10 @@ class _Dial:
         self._round = 0
         self._tunnel: Tunnel | None = None
         self._is_retired = False
+        self._peer: tuple[Any, ...] = ()
+        """Address and port that the connection leads to."""
+        self.has_moved = False
+        """The name of the peer no longer has the address that the silent connection leads to."""
         self.connection: Connection | None = None
 
     @property
@@ -369,6 +381,8 @@ class _Dial:
 
     def _failed(self, reason: str) -> None:
         self._round += 1
+        if self._connector.settings.proxy is None:
+            self._connector.resolver(self.target).doubt()
         self._connector.note_failure(self, self._number, ("proton:io", reason))
         self._attempts_here += 1
         self._retry()
@@ -414,6 +428,9 @@ class _Dial:
                 connection.ordinal = settings.tls.ordinal
                 properties["qd.group-ordinal"] = ULong(connection.ordinal)
         self.connection = connection
+        self.has_moved = False
+        with contextlib.suppress(OSError):  # it may be over again
+            self._peer = sock.getpeername()[:2]
         connection.on_opened = lambda: self.opened(connection)
         connection.on_closed = lambda condition: self._lost(connection, condition)
         self._deadline = self._router.reactor.call_later(HANDSHAKE_S, lambda: self._handshake_overdue(connection))
@@ -426,7 +443,27 @@ class _Dial:
         if self.connection is connection and self._connector.silence_s(self):
             again_s = self._connector.end_silent(connection)
             if again_s > 0:
-                self._silence = self._router.reactor.call_later(again_s, lambda: self._listen(connection))
+                reactor = self._router.reactor
+                call = reactor.call_later if self.silent_for() > 1.0 or again_s < 1.0 else reactor.call_on_beat
+                if self._silence is not None:
+                    self._silence.cancel()
+                self._silence = call(again_s, lambda: self._listen(connection))
+
+    def ask_where(self) -> None:
+        """No HELLO came within its age: is the peer still where its name says? One that has moved is not waited for."""
+        connection = self.connection
+        if self._connector.settings.proxy is not None or connection is None:
+            return
+
+        def told(result: list[Address] | Exception) -> None:
+            if self.connection is connection and not isinstance(result, Exception):
+                self.has_moved = all(each.address[:2] != self._peer for each in result)
+                if self.has_moved:  # not here: the answer may have come at once, within `end_silent`
+                    self._router.reactor.call_soon(lambda: self._listen(connection))
+
+        resolver = self._connector.resolver(self.target)
+        if not resolver.is_literal:
+            resolver.ask(told)
 
     def _handshake_overdue(self, connection: Connection) -> None:
         if not connection.is_opened and not connection.is_closed:

@@ -126,6 +126,15 @@ class Resolver:
             return self._addresses
         return None
 
+    @property
+    def is_literal(self) -> bool:
+        """Whether the host is an address itself."""
+        return self._is_literal
+
+    def doubt(self) -> None:
+        """Nobody was reached: ask again before the next attempt, the server may have moved."""
+        self._expires = 0.0
+
     def ask(self, done: Callable[[list[Address] | Exception], None]) -> None:
         """Call `done` with the addresses or the error; one question serves all that wait."""
         self._waiting.append(done)

@@ -16,6 +16,7 @@ from vanrouter.adaptors.amqp_connector import CONNECT_TIMEOUT_S, SILENT_HELLO_AG
 from vanrouter.core.connection import Connection
 from vanrouter.core.peer import Role
 from vanrouter.core.router import Router
+from vanrouter.net.dial import Address, Resolver
 from vanrouter.net.tunnel import Proxy
 
 
@@ -188,6 +189,23 @@ def test_a_silent_group_is_made_anew_and_takes_the_place_of_the_dead(world: Worl
     live = list(pair.far.amqp_connections.values())
     assert len(live) == 2
     assert not set(live) & set(dead)
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_silent_peer_that_has_moved_is_not_waited_for(
+    world: World, pair: Pair, monkeypatch: pytest.MonkeyPatch, is_there: bool
+) -> None:
+    connector = pair.connector()
+    world.until(lambda: pair.is_linked and connector.connection is not None and connector.connection.trunks)
+    first = connector.connection
+    now_at = [Address(socket.AF_INET, (pair.settings.host if is_there else "192.0.2.1", int(pair.settings.port)))]
+    monkeypatch.setattr(Resolver, "is_literal", False)
+    monkeypatch.setattr(Resolver, "ask", lambda _, done: done(now_at))
+    hush(world, pair.near)
+    hush(world, pair.far)
+    age_s = pair.near.control.plane.settings.hello_max_age_s
+    world.advance(age_s + 0.2)
+    assert (connector.connection is first) == is_there
 
 
 def test_another_group_when_the_peer_drops_it_without_a_word(
