@@ -137,8 +137,8 @@ def test_partition_heals(lab: Lab) -> None:
         lab.unplug(trunk)
         began = time.monotonic()
         while time.monotonic() - began < cut_s:
-            assert machines["a"].succeeds(ports["a"]["b"], 5)
-            assert machines["d"].succeeds(ports["d"]["c"], 5)
+            assert machines["a"].succeeds(ports["a"]["b"])
+            assert machines["d"].succeeds(ports["d"]["c"])
             time_passes(0.2)
         assert not machines["a"].succeeds(ports["a"]["d"])
         lab.plug(trunk)
@@ -215,10 +215,12 @@ def test_a_peer_that_moves(pair: Pair) -> None:
         pair.b.ip("addr", "del", f"{before}/24", "dev", "eth0")
         pair.b.ip("addr", "add", f"{address}/24", "dev", "eth0")
         names.addresses["b.example"] = [address]
+        moved = time.monotonic()
         pair.is_down()
-        took = pair.a.back_after(pair.port, 4 * BACK_S)
-        print(f"moved to {address}: back {took:.2f} s after the loss was seen")
-        assert took < 2 * BACK_S
+        pair.a.back_after(pair.port, 2 * BACK_S)
+        took = time.monotonic() - moved
+        print(f"moved to {address}: back after {took:.2f} s, its loss seen meanwhile")
+        assert took < BACK_S
 
 
 def test_addresses_that_cannot_be_reached(pair: Pair) -> None:

@@ -136,15 +136,16 @@ class AmqpConnector:
     def end_silent(self, control: Connection) -> float:
         """Make anew what has been silent for too long; return after how long to look again, 0 when it is over.
 
-        Of a group whose control connection is silent, the others count as silent sooner.
+        Of a group whose control connection is silent, the others count as silent sooner; of one whose peer has moved,
+        at once.
         """
         own = self._dials[0]
-        is_silent = own.silent_for() >= self.silence_s(own) or own.has_moved
+        is_silent = own.silent_for() >= self.silence_s(own)
         age_s = self.silence_s(own) / SILENT_HELLO_AGES
+        has_moved = own.has_moved and own.silent_for() >= age_s
         for dial in (*self._dials, *self._retired):
-            is_hastened = is_silent and (dial is not own or own.has_moved)
-            limit_s = age_s if is_hastened else self.silence_s(dial)
-            if dial.connection is not None and 0 < limit_s <= dial.silent_for():
+            limit_s = age_s if is_silent and dial is not own else self.silence_s(dial)
+            if dial.connection is not None and (has_moved or 0 < limit_s <= dial.silent_for()):
                 reason = f"nothing heard for {dial.silent_for():.0f} s"
                 dial.connection.engine.drop(("proton:io", reason))
         if own.connection is not control:
