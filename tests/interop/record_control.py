@@ -43,6 +43,7 @@ class Recorder:
             return decode(host, connection, key, content, annotations)
 
         ControlHost._decode = keep  # type: ignore[method-assign]  # a tap
+        ControlHost.take_repeated = lambda *_: False  # type: ignore[method-assign]  # each HELLO with its octets
         for name in TOLD:
             setattr(router.control.plane, name, self._tapped(name, getattr(router.control.plane, name)))
 
