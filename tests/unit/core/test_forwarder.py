@@ -675,6 +675,25 @@ def test_balanced_over_routers(world: World) -> None:
     world.check()
 
 
+def test_balanced_fills_others_when_those_here_are_busy(world: World) -> None:
+    """Slow consumers here get what their capacity and the cost of the way allow; the rest goes where it is answered."""
+    near, middle, far = world.chain("A", "B", "C", cost=2)
+    slow = [world.client(near, link_capacity=10).receiver("a", credit=1000) for _ in range(2)]
+    quick = world.client(far).receiver("a", auto=ACCEPTED, credit=1000)
+    halting = world.client(middle).receiver("a", credit=1000)
+    tx = world.client(near).sender("a")
+    world.advance(5)
+    for _ in range(100):
+        tx.send(message())
+        world.settle()
+    world.check()
+    # B costs 2, and each of the three that its consumer keeps counts as outstanding towards B: 5. So the two here are
+    # taken while their load is at most 5. At B the way to C costs 2: its own consumer is taken while it has at most 2.
+    assert [len(link.got) for link in slow] == [6, 6]
+    assert len(halting.got) == 3
+    assert len(quick.got) == 100 - 12 - 3
+
+
 def test_closest_prefers_here(world: World) -> None:
     near, far = world.chain("A", "B")
     for router in (near, far):

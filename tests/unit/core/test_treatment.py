@@ -6,7 +6,9 @@ from collections import Counter
 from types import SimpleNamespace
 from typing import Any
 
+import hypothesis.strategies as st
 import pytest
+from hypothesis import given
 
 from vanrouter.core.links import LinkKind, Sender
 from vanrouter.core.table import Address, Node, Treatment
@@ -166,6 +168,33 @@ def test_what_is_full_comes_last(balanced: Address) -> None:
     assert chosen(balanced) is far
     far.connection.outstanding[balanced] = far.connection.capacity
     assert chosen(balanced) is full  # all are full: the least loaded all the same
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 6), st.integers(1, 6)), max_size=4),
+    st.lists(st.tuples(st.integers(0, 6), st.integers(1, 5), st.integers(1, 6)), max_size=3),
+)
+def test_balanced_is_what_the_specification_says(
+    locals_: list[tuple[int, int]], remotes: list[tuple[int, int, int]]
+) -> None:
+    """Against section 7.3, word for word: load and capacity here; outstanding, cost and capacity towards others."""
+    address = Address("Ma", Treatment.BALANCED, None)
+    values: dict[Any, tuple[bool, int, bool]] = {}
+    for load, capacity in locals_:
+        link = sender(load, capacity=capacity)
+        address.consumers.append(link)
+        values[link] = (not capacity > load, load, False)
+    for number, (outstanding, cost, capacity) in enumerate(remotes):
+        made = address.remotes[f"N{number}"] = node(f"N{number}", cost, outstanding, address)
+        assert made.connection is not None
+        made.connection.capacity = capacity
+        values[made] = (not capacity > outstanding, outstanding + cost, True)
+    found = chosen(address)
+    if not values:
+        assert found is None
+        return
+    # The eligible with the smallest value; locals first, a remote has to be strictly better; else the best ineligible.
+    assert values[found] == min(values.values())
 
 
 @pytest.fixture
