@@ -17,7 +17,7 @@ from vanrouter.core.buffer import VIEW, new_delivery
 from vanrouter.core.incoming import Incoming
 from vanrouter.core.links import Delivery, Receiver, Sender
 from vanrouter.core.settlement import TERMINAL, copy_outcome, count_outcome, pass_last_word, set_outcome
-from vanrouter.core.stream import ACCEPTED, MODIFIED, REJECTED, RELEASED
+from vanrouter.core.stream import ACCEPTED, MODIFIED, RECEIVED, REJECTED, RELEASED
 from vanrouter.core.table import Address, LocalService, Treatment
 from vanrouter.core.treatment import is_echo
 from vanrouter.engine import proton
@@ -55,8 +55,11 @@ BEHIND_BYTES = 512 * 1024
 
 
 def stronger(best: int, state: int) -> int:
-    """Return which of two outcomes counts: the best so far (0: none), and that of one copy more."""
-    outcome = state if state in TERMINAL else ACCEPTED if state == 0 else REJECTED
+    """Return which of two outcomes counts: the best so far (0: none), and that of one copy more.
+
+    A copy that is settled without an outcome (no state, or `received`, which is none) has been taken: accepted.
+    """
+    outcome = state if state in TERMINAL else ACCEPTED if state in (0, RECEIVED) else REJECTED
     return outcome if STRENGTH[outcome] > STRENGTH.get(best, 0) else best
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.core.engines import ACCEPTED, MODIFIED, REJECTED, RELEASED, Drain, World, message
+from tests.unit.core.engines import ACCEPTED, MODIFIED, RECEIVED, REJECTED, RELEASED, Drain, World, message
 from vanrouter.core.router import Router
 from vanrouter.core.table import AddressRule, Treatment
 
@@ -102,11 +102,14 @@ def test_one_consumer_waits_for_the_settlement_and_one_does_not(world: World, ro
     assert (sent.state, sent.is_settled) == (MODIFIED, True)
 
 
-def test_settled_without_a_state_counts_as_accepted(world: World, router: Router, content: bytes) -> None:
+@pytest.mark.parametrize("state", [0, RECEIVED])
+def test_settled_without_an_outcome_counts_as_accepted(
+    world: World, router: Router, content: bytes, state: int
+) -> None:
     links = receivers(world, router, 2)
     sent = world.client(router).sender("m/a").send(content)
     world.settle()
-    links[0].got[0].settle()
+    links[0].got[0].settle(state)
     links[1].got[0].settle(MODIFIED)
     world.settle()
     assert (sent.state, sent.is_settled) == (ACCEPTED, True)
