@@ -637,6 +637,25 @@ def test_annotations_of_a_client_are_replaced(world: World) -> None:
         assert rx.contents[-2:] == [content, content]
 
 
+@pytest.mark.parametrize("strips", ["both", "in", "out", "no"])
+@pytest.mark.parametrize("size", [1, 300_000])
+def test_which_annotations_a_listener_strips(world: World, strips: str, size: int) -> None:
+    """stripAnnotations: coming in they are ignored or obeyed, going out left away or shown."""
+    router = world.router()
+    plain = world.client(router)
+    inside, elsewhere = plain.receiver("a", auto=ACCEPTED), plain.receiver("other", auto=ACCEPTED)
+    client = world.client(router, strip_annotations=strips)
+    shown = client.receiver("shown", auto=ACCEPTED)
+    content = message("a", "x" * size)
+    client.sender(None).send(annotated(content, [0, "other", "0/X", ["0/X"]]))
+    plain.sender("shown").send(content)
+    world.settle()
+    world.check()
+    assert (inside.contents, elsewhere.contents) == (([content], []) if strips in ("both", "in") else ([], [content]))
+    assert shown.contents[0].startswith(DESCRIPTOR) is (strips in ("in", "no"))
+    assert shown.contents[0].endswith(content)
+
+
 # Balanced and closest over links.
 
 
