@@ -669,6 +669,8 @@ class Got:
         self.remote_state = 0
         self.answer = 0
         """The state given last."""
+        self.error: tuple[str, str] | None = None
+        """What was given with it."""
         self.is_settled = False
         """By the router."""
         self.is_over = False
@@ -723,6 +725,7 @@ class Got:
         offset: int = 0,
     ) -> None:
         local = proton.delivery_local(self.pn)
+        self.error = error
         if error is not None:
             proton.set_condition(proton.disposition_condition(local), *error)
         if undeliverable:
