@@ -277,8 +277,8 @@ def test_all_receivers_stop_at_once(start_sites: StartSites, record_property: Ca
         print(figures)
         for open_kb, peak_kb in zip(opened, peak, strict=True):
             assert (peak_kb - open_kb) * 1024 <= BOUND_BYTES * 1.2, figures
-        assert ended_for_memory(sites) == [0, 0], "so many can share the bound"
         service.tell("go")
         for client in clients:
             client.close()
+        assert ended_for_memory(sites) == [0, 0], "so many can share the bound"
         assert_nothing_is_left(sites, before, peak)
