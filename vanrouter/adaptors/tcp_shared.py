@@ -83,6 +83,7 @@ class Shared:
         self.memory.watch(self._fit_buffer)
         self.backlogged: set[Flow] = set()
         """Flows that keep octets."""
+        router.trimmer.watch(lambda: (self.backlogged,))
 
     def _fit_buffer(self) -> None:
         self.buffer = _VIEW[: self.memory.read_bytes]
@@ -168,6 +169,8 @@ class Service:
         if flow in self.flows:
             self.flows.discard(flow)
             self.shared.memory.add_flows(-1)
+            if not self.flows:
+                self.flows.clear()  # or the set would stay as large as it ever was
             self.connections_closed += 1
             self._bytes_in += flow.sent
             self._bytes_out += flow.written

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Any
 
@@ -126,6 +126,8 @@ class Router:
         self.idle_streams_kept = SCRUB_KEPT
         """Idle streaming links of a connection that are not detached."""
         self.trimmer = Trimmer(reactor)
+        self.trimmer.watch(reactor.tables)
+        self.trimmer.watch(self.tables)
         self.internal_targets: dict[str, Any] = {}
         self.internal_sources: dict[str, Any] = {}
         self.guard: Guard | None = None
@@ -139,6 +141,12 @@ class Router:
             self.address_for = self.edge.address_for  # type: ignore[method-assign]  # no question for other modes
         elif self.is_interior:
             self.edges = EdgeServer(self)
+
+    def tables(self) -> Iterator[dict[Any, Any]]:
+        """Yield what may have been large."""
+        yield from (self.connections, self.amqp_connections, self.links, self.table.addresses)
+        for connection in self.amqp_connections.values():
+            yield from (connection.receivers, connection.senders, connection.incoming, connection.outgoing)
 
     # Numbers.
 

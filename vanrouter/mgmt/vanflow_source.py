@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from enum import Enum
-from typing import Protocol
+from typing import Any, Protocol
 
 from vanrouter.mgmt.vanflow import BATCH_RECORDS, HELD_TICKS, SLOTS, Attribute, Attributes, RecordType
 
@@ -75,6 +75,10 @@ class Source:
         """Flows that have ended and wait for their other end, and whether they go whole."""
         self._releases: deque[tuple[int, str]] = deque()
         self._is_full = False
+
+    def tables(self) -> tuple[dict[Any, Any], ...]:
+        """Return what may have been large."""
+        return self.live, self._outbox, self._held, *self._slots
 
     def has_room(self) -> bool:
         """Tell whether another flow or request may be recorded, and count it if not."""

@@ -95,6 +95,10 @@ class Reactor:
         """A write end that ends the wait when an octet is written (for `signal.set_wakeup_fd`)."""
         return self._wake_write
 
+    def tables(self) -> tuple[dict[Any, Any] | set[Any], ...]:
+        """Return what may have been large."""
+        return self._callbacks, self.dirty
+
     def register(self, fd: int, callback: Callable[[int], object], mask: int) -> None:
         """Call `callback(ready_mask)` whenever `fd` is ready in one of the ways of `mask`."""
         self._poller.register(fd, mask)

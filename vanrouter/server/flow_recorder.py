@@ -10,6 +10,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from itertools import count
+from typing import Any
 
 from vanrouter.core.flows import (
     COUNTERPART,
@@ -108,6 +109,10 @@ class Recorder:
             record.end(self.now_us())
             self.source.end(record)
             self._wake()
+
+    def tables(self) -> tuple[dict[Any, Any], ...]:
+        """Return what may have been large."""
+        return self._counterparts, self._counterpart_news, *self.source.tables()
 
     def begin_service(self, record: ServiceRecord) -> None:
         """A listener or a connector exists."""

@@ -85,6 +85,7 @@ class FlowSource:
     def start(self) -> None:
         """Watch for listeners, and take what is sent to this source."""
         router = self._router
+        router.trimmer.watch(self.recorder.tables)
         environment = os.environ.get
         self._router_record = self.recorder.add(
             RecordType.ROUTER,
