@@ -1,11 +1,12 @@
-"""A scrape of routers with ten thousand flows: what it does to the p99 of requests beside it, and how long it holds a
-loop (issue 7)."""
+"""A scrape of routers with ten thousand flows, and a QUERY of their connections in pages: what they do to the p99 of
+requests beside them, and how long a scrape holds a loop (issue 7)."""
 
 from __future__ import annotations
 
 import json
 import statistics
 import threading
+import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from tests.long.loads import answer, load, p99, server
 from tests.system.conftest import StartSites
 from tests.system.harness import Router, Section, Sites, tcp_connector, tcp_listener
+from vanrouter.mgmt.client import ManagementClient
 
 HTTP: Section = ("listener", {"name": "http", "host": "127.0.0.1", "port": 0, "http": True})
 FLOWS = 10_000
@@ -59,6 +61,33 @@ class Scraper:
         self._thread.join()
 
 
+class Questioner:
+    """Reads all connections of both routers, page by page, again and again while it is wanted."""
+
+    def __init__(self, sites: Sites) -> None:
+        self._urls = [f"amqp://127.0.0.1:{router.port('amqp')}" for router in sites.routers()]
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self.seconds: list[float] = []
+        self.rows: list[int] = []
+
+    def _run(self) -> None:
+        while not self._end.is_set():
+            for url in self._urls:
+                with ManagementClient(url, timeout_s=60) as client:
+                    begun = time.monotonic()
+                    self.rows.append(sum(1 for _ in client.query("connection")))
+                    self.seconds.append(time.monotonic() - begun)
+
+    def __enter__(self) -> Questioner:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self._thread.join()
+
+
 @pytest.fixture
 def sites(start_sites: StartSites, tmp_path: Path) -> Iterator[Sites]:
     with server("echo", tmp_path / "echo.log") as port:
@@ -79,6 +108,8 @@ def test_ten_thousand_flows(sites: Sites) -> None:
             with Scraper(sites) as scraper:
                 beside.append(p99(port))
             count += scraper.count
+        with Questioner(sites) as questioner:
+            asked = p99(port)
         texts = [scrape(router) for router in sites.routers()]
         assert held.stdin is not None
         held.stdin.close()
@@ -90,9 +121,13 @@ def test_ten_thousand_flows(sites: Sites) -> None:
         "ratio": statistics.median(after / before for before, after in zip(alone, beside, strict=True)),
         "longest_slice_s": [value(text, "vanrouter_scrape_longest_slice_seconds") for text in texts],
         "cost_s": [value(text, "vanrouter_scrape_cost_seconds") for text in texts],
+        "query_rows": min(questioner.rows),
+        "query_s": statistics.median(questioner.seconds),
+        "p99_beside_queries_us": asked,
         "all": [alone, beside],
     }
     print(json.dumps(record))
     assert count >= ROUNDS
+    assert min(questioner.rows) > FLOWS, "each connection has its row"
     assert max(record["longest_slice_s"]) <= HELD_S, record  # type: ignore[type-var]  # of numbers
     assert record["ratio"] <= P99_RATIO, record
