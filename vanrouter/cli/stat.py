@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -273,12 +274,19 @@ def show(client: ManagementClient, wanted: str, *, output: str | None = None) ->
 
 
 def watch(client: ManagementClient, wanted: str, interval_s: float, *, wait: Callable[[float], object]) -> None:
-    """Show a display again and again until interrupted; `wait` is told how long to pause."""
+    """Show a display again and again until interrupted: in place on a terminal, one below the other elsewhere.
+
+    `wait` is told how long to pause.
+    """
     out = console()
-    with Live(console=out, screen=out.is_terminal, auto_refresh=False) as live:
+    title = Text(f"Every {interval_s:g} s: van stat {wanted}; Ctrl-C ends it", style="dim")
+    with Live(console=out, screen=True, auto_refresh=False) if out.is_terminal else nullcontext() as live:
         while True:
-            title = Text(f"Every {interval_s:g} s: van stat {wanted}; Ctrl-C ends it", style="dim")
-            live.update(Group(title, rendered(client, wanted, out.width)), refresh=True)
+            shown_now = Group(title, rendered(client, wanted, out.width))
+            if live is None:
+                out.print(shown_now)
+            else:
+                live.update(shown_now, refresh=True)
             wait(interval_s)
 
 
