@@ -211,6 +211,7 @@ class RelayedRequest:
         if self._is_over:
             return
         self._is_over = True
+        self._inner = NOBODY  # it knows this request: a circle would wait for the collector
         if self.bucket is not None:
             Wheel.cancel(self)
         latency_s = self._latency_s

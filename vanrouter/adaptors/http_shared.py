@@ -29,6 +29,11 @@ if TYPE_CHECKING:
 
 MAX_SPARE_REPLIES = 1024
 """Reply addresses kept for the next requests."""
+MAX_KNOWN_HEADS = 8192
+"""Headers of streams remembered; full: all are forgotten."""
+
+_FILLER = "\x7f"
+"""Stands for a correlation-id; nothing behind one in a header has this octet in it."""
 
 
 class Waiting(Protocol):
@@ -40,6 +45,9 @@ class Waiting(Protocol):
 
 class HttpRouter(StreamRouter, Protocol):
     """What HTTP needs of the core: streams, and messages besides."""
+
+    def send_stream(self, to: str, octets: bytes, flags: int) -> bool:
+        """Send a short stream that is whole already, settled; False: there is no such way to its destination now."""
 
     def subscribe_deliveries(self, address: str, consumer: DeliveryConsumer, weight: int = 1) -> Cancellable:
         """Take messages sent to an address, section by section."""
@@ -58,7 +66,8 @@ class Shared:
     """The loop, the wheel and the counters of all HTTP services."""
 
     __slots__ = (
-        "address_prefix", "flow_source", "flows", "overrun", "reactor", "recorder", "replies", "router", "wheel",
+        "address_prefix", "flow_source", "flows", "heads", "overrun", "reactor", "recorder", "replies", "router",
+        "wheel",
     )  # fmt: skip
 
     def __init__(self, router: HttpRouter, tenant: str | None = None, recorder: FlowRecorder | None = None) -> None:
@@ -74,39 +83,55 @@ class Shared:
         self.overrun = 0
         """Streams ended because their producer ignored the window."""
         self.replies = ReplyAddresses(router)
+        self.heads = StreamHeads()
 
     def next_flow_identity(self) -> str:
         """Return the identity of a new flow record, the correlation-id of its client stream."""
         return f"{self.flow_source}:{next(self.flows)}"
 
 
+class StreamHeads:
+    """Headers of streams as octets, remembered by where they go: from one exchange to the next of the same addresses
+    nothing but the correlation-id differs.
+    """
+
+    __slots__ = ("_known",)
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str | None, str | None, int], tuple[bytes, bytes]] = {}
+        """What stands before and behind a correlation-id of so many octets."""
+
+    def encode(self, to: str, reply_to: str | None, identity: str, protocol: str | None = None) -> bytes:
+        """Encode the header of a stream of one exchange.
+
+        Args:
+            to: where it goes.
+            reply_to: where its answer goes; None: it is the answer.
+            identity: of the flow record, the correlation-id.
+            protocol: version of HTTP that a client stream speaks, "1" or "2".
+        """
+        octets = identity.encode()
+        key = (to, reply_to, protocol, len(octets))
+        known = self._known.get(key)
+        if known is None:
+            filler = _FILLER * len(octets)
+            before, _, after = encode_stream_head(to, reply_to, filler, http=protocol).rpartition(filler.encode())
+            known = before, after
+            if len(self._known) >= MAX_KNOWN_HEADS:
+                self._known.clear()
+            self._known[key] = known
+        return known[0] + octets + known[1]
+
+
 class Reply:
     """A reply address, and the stream that uses it now."""
 
-    __slots__ = ("_head", "_head_of", "address", "stream", "subscription")
+    __slots__ = ("address", "stream", "subscription")
 
     def __init__(self, router: HttpRouter) -> None:
         self.subscription = router.new_reply_address(self)
         self.address = self.subscription.address
         self.stream: RequestStream | None = None
-        self._head_of: tuple[str, str, int] | None = None
-        self._head = (b"", b"")
-
-    def encode_head(self, to: str, protocol: str, identity: str) -> bytes:
-        """Encode the header of a client stream that is answered here.
-
-        Args:
-            to: the service address.
-            protocol: version of HTTP that is spoken in it, "1" or "2".
-            identity: of the flow record, the correlation-id: the one thing that differs from the last one here.
-        """
-        octets = identity.encode()
-        if self._head_of != (to, protocol, len(octets)):
-            head = encode_stream_head(to, self.address, identity, http=protocol)
-            before, _, after = head.rpartition(octets)
-            self._head_of, self._head = (to, protocol, len(octets)), (before, after)
-        before, after = self._head
-        return before + octets + after
 
     def on_stream(self, head: StreamHead, producer: Producer) -> Sink:
         """A server stream has come."""

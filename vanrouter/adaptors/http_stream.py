@@ -41,6 +41,8 @@ WINDOW_BYTES = 1_042_432
 """Octets in flight towards any consumer (TCP over AMQP, section 7); every router reports within it."""
 REPORT_BYTES = 128 * 1024
 """Octets handed on from one report to the next."""
+MAX_HELD_BYTES = 16 * 1024
+"""Of an answer that has just begun, held until the end of the turn."""
 MAX_KEPT_BYTES = 5 << 20
 """Kept for a codec that has paused: the largest window of a vanrouter's TCP flow, and what may be sent beyond it."""
 
@@ -296,7 +298,7 @@ class RequestStream(StreamTransport):
             identity: of the request's flow record, the correlation-id.
         """
         self._identity = identity
-        head = self._reply.encode_head(to, protocol, identity)
+        head = self.shared.heads.encode(to, self._reply.address, identity, protocol)
         out = self.shared.router.open_stream(to, head, STREAM_FLAGS, self)
         if self.codec is None:  # a service of this router has refused already
             out.finish(True)
@@ -381,7 +383,7 @@ class AnswerStream(StreamTransport):
         is_single: one exchange.
     """
 
-    __slots__ = ("_has_begun", "_identity", "_is_single", "_reply_to")
+    __slots__ = ("_has_begun", "_held", "_identity", "_is_single", "_reply_to")
 
     def __init__(self, shared: Shared, reply_to: str, identity: str | None, *, is_single: bool) -> None:
         super().__init__(shared)
@@ -389,6 +391,8 @@ class AnswerStream(StreamTransport):
         self._identity = identity
         self._is_single = is_single
         self._has_begun = False
+        self._held = b""
+        """The beginning of the answer, until the end of this turn: most answers are complete by then."""
 
     def accept(self, producer: Producer) -> Sink:
         """Take the client stream; the codec must be there."""
@@ -406,17 +410,37 @@ class AnswerStream(StreamTransport):
         """Open the server stream, once: a listener uses its reply address again, and would take another for an answer
         to another request.
         """
-        if self._has_begun:
+        if self._has_begun or self.codec is None:
             return
         self._has_begun = True
-        head = encode_stream_head(self._reply_to, None, self._identity if self._is_single else None)
-        self._out = self.shared.router.open_stream(self._reply_to, head, STREAM_FLAGS, self)
+        self._out = self.shared.router.open_stream(self._reply_to, self._encode_head(), STREAM_FLAGS, self)
+        held, self._held = self._held, b""
+        if held:
+            self.write(held)
+
+    def _encode_head(self) -> bytes:
+        identity = self._identity if self._is_single else None
+        if identity:
+            return self.shared.heads.encode(self._reply_to, None, identity)
+        return encode_stream_head(self._reply_to, None, identity)
 
     def _write_early(self, data: bytes | memoryview) -> bool:
         if self.codec is None or self._has_begun:
             return True
+        held = self._held
+        if len(held) + len(data) > MAX_HELD_BYTES:
+            self._begin()
+            return self.write(data)
+        if held:
+            self._held = held + data
+        else:
+            self._held = bytes(data)
+            self.shared.reactor.call_soon(self._begin)
+        return True
+
+    def finish(self) -> None:
         self._begin()
-        return self.write(data)
+        super().finish()
 
     def outcome(self, state: int, settled: bool) -> None:
         """The listener, or a router on the way, has ended the server stream."""
@@ -427,7 +451,7 @@ class AnswerStream(StreamTransport):
         """The exchange is complete. Its listener sees that, too, and finishes the client stream, which is then settled
         without a word.
         """
-        if self.codec is not None:
+        if self.codec is not None and not self._has_begun and not self._is_sent_whole():
             self._begin()
         self.codec = None
         out, self._out = self._out, None
@@ -439,6 +463,14 @@ class AnswerStream(StreamTransport):
                 arrivals.forget()
             else:
                 arrivals.settle(ACCEPTED)
+
+    def _is_sent_whole(self) -> bool:
+        """Send a short answer that is complete as one message, if there is such a way."""
+        if not self._is_single:
+            return False
+        octets = self._encode_head() + self._held
+        self._has_begun = self.shared.router.send_stream(self._reply_to, octets, STREAM_FLAGS)
+        return self._has_begun
 
     def abort(self, failure: Failure | None = None) -> None:
         """There is no answer, or not all of it."""

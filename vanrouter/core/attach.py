@@ -30,6 +30,9 @@ DOWNLINK = "qd.router-edge-downlink"
 STREAMING_DELIVERIES = "qd.streaming-deliveries"
 RESEND_RELEASED = "qd.resend-released"
 
+STREAM_GRANTS = 8
+"""Frames in which the whole credit of a streaming link is given back."""
+
 NOT_ATTACHABLE = ("qd:connection-role", "Link attach forbidden on inter-router connection")
 FORBIDDEN = ("qd:forbidden", "Connectivity to the node is forbidden")
 NO_ROUTE = ("qd:no-route-to-dest", "No route to the destination node")
@@ -226,6 +229,8 @@ class Attacher:
                 connection.data_in_count += 1
             else:
                 receiver.replenishes_at_once = False
+                if connection.is_router:  # one stream at a time: the peer never waits for the last of its credit
+                    receiver.grants_at = max(1, connection.capacity // STREAM_GRANTS)
             receiver.is_guarded = not connection.role.is_trusted
             self._take_flags(receiver, capabilities)
             self._accept(pn)

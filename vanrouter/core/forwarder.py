@@ -20,6 +20,7 @@ from vanrouter.core.resending import RetriedTransit
 from vanrouter.core.sending import EACH, Sending
 from vanrouter.core.settlement import Settlement, grant, hold_credit
 from vanrouter.core.stream import ACCEPTED, RELEASED
+from vanrouter.core.stream_entry import take_beginning, take_stream
 from vanrouter.core.table import Address, LocalService, Node, Treatment
 from vanrouter.core.transit import Discard, begin_routed, stream_link
 from vanrouter.core.treatment import Destination, choose, next_consumer
@@ -52,7 +53,12 @@ class Forwarder(Receiving, Sending):
 
     def begin_pieces(self, receiver: Receiver, pn: Any, size: int) -> None:
         """Take a delivery of which only the beginning has come."""
-        Pending(self, receiver, pn).first(size)
+        if not take_beginning(self, receiver, pn, size):
+            Pending(self, receiver, pn).first(size)
+
+    def is_for_service(self, receiver: Receiver, pn: Any, size: int, annotations: Annotations) -> bool:
+        """Give a complete delivery that is a stream to its service here, if that is all there is to it."""
+        return take_stream(self, receiver, pn, size, annotations, is_complete=True)
 
     def send_directly(
         self,

@@ -82,6 +82,7 @@ class Receiver:
         "drained",
         "dropped_presettled",
         "granted",
+        "grants_at",
         "held",
         "id",
         "is_bounded",
@@ -145,6 +146,8 @@ class Receiver:
         self.to_grant = 0
         self.held = 0
         """Presettled messages of it that wait for a link to another router, and keep their credit until they go out."""
+        self.grants_at = 1
+        """So many credits are given back together: a frame for each would cost as much as a short delivery."""
         self.closed = False
         self.priority = DEFAULT_PRIORITY
         self.unsettled = 0

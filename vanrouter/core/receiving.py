@@ -57,6 +57,10 @@ class Receiving(Refusing, Guarding):
         """Take a delivery of which the first `size` octets are in the shared buffer, and more is to come."""
         raise NotImplementedError
 
+    def is_for_service(self, receiver: Receiver, pn: Any, size: int, annotations: Annotations) -> bool:
+        """Give a complete delivery that is a stream to its service here; False: it is for somebody else."""
+        raise NotImplementedError
+
     def send_directly(
         self,
         receiver: Receiver,
@@ -175,7 +179,7 @@ class Receiving(Refusing, Guarding):
         elif receiver.address is not None:
             receiver.address.deliveries_ingress += 1
             self.forward(receiver, pn, start, size, annotations, receiver.address)
-        else:
+        elif not self.is_for_service(receiver, pn, size, annotations):
             self._begin_anonymous(receiver, pn, start, size, annotations)
 
     def _begin_anonymous(self, receiver: Receiver, pn: Any, start: int, size: int, annotations: Annotations) -> None:

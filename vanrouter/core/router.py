@@ -20,14 +20,14 @@ from vanrouter.core.endpoints import LocalSink, NoSink, Outlet
 from vanrouter.core.forwarder import Forwarder
 from vanrouter.core.groups import Groups
 from vanrouter.core.guarding import Guard
-from vanrouter.core.links import LinkKind, Receiver, Sender
+from vanrouter.core.links import DEFAULT_PRIORITY, Delivery, LinkKind, Receiver, Sender
 from vanrouter.core.memory_bound import MemoryBound
 from vanrouter.core.peer import Role
 from vanrouter.core.services import MessageService, MessageTaker, StreamService, Subscription
 from vanrouter.core.stream import RELEASED, Producer, Sink, StreamConsumer, parse_stream_head
 from vanrouter.core.table import Address, AddressTable, Node, Treatment, Watch
 from vanrouter.core.transit import stream_link
-from vanrouter.core.treatment import choose
+from vanrouter.core.treatment import Destination, choose
 from vanrouter.engine.annotations import Annotations, originated
 from vanrouter.engine.values import NEED_MORE
 from vanrouter.histogram import Histogram
@@ -171,9 +171,11 @@ class Router:
         """
         address = self.address_for(to)
         annotations = originated(flags)
-        destination = None
+        destination: Destination | None = None
         if address is not None and Treatment.CLOSEST <= address.treatment != Treatment.UNAVAILABLE:
-            destination = choose(address, annotations, None, self.may_pass)
+            destination = address.sole_node  # it begins here: nobody's origin has to be asked
+            if destination is None or destination.connection is None:
+                destination = choose(address, annotations, None, self.may_pass)
         if address is None or destination is None:
             return self._no_way(producer)
         if not isinstance(destination, (Sender, Node)):
@@ -197,6 +199,35 @@ class Router:
         section = link.connection.section(annotations, None) if link.carries_annotations else b""
         outlet.push(section + head)
         return outlet
+
+    def send_stream(self, to: str, octets: bytes, flags: int) -> bool:
+        """Send a short stream that is whole already to a router next to this one, as a message that is settled.
+
+        So it costs no link of its own, no credit of one and no disposition. Nobody is told what becomes of it.
+
+        Args:
+            to: address text, of a stream that the other router waits for.
+            octets: header and content.
+            flags: router annotation flags.
+
+        Returns:
+            False: there is no such way, or no room on it now; nothing has been done, `open_stream` may know more.
+        """
+        address = self.address_for(to)
+        node = None if address is None else address.sole_node
+        if address is None or node is None or not node.is_neighbour or node.connection is None:
+            return False
+        sender = node.connection.data_sender(DEFAULT_PRIORITY)
+        if sender is None or not sender.ready or sender.is_special or not sender.connection.peer.is_vanrouter:
+            return False
+        if sender.connection.engine.blocked:
+            return False
+        address.deliveries_ingress += 1
+        delivery = Delivery(None, None, sender, None)
+        delivery.settled = True
+        section = sender.connection.section(originated(flags), None)
+        self.forwarder.put(delivery, section, octets, 0, 0)
+        return True
 
     def _no_way(self, producer: Producer) -> Sink:
         self.reactor.call_soon(lambda: producer.outcome(RELEASED, True))

@@ -29,11 +29,11 @@ UNAVAILABLE = ("amqp:not-found", "Deliveries cannot be sent to an unavailable ad
 
 
 def grant(receiver: Receiver) -> None:
-    """Give one credit back at the end of the turn."""
+    """Give one credit back at the end of the turn, or with the next ones of this link."""
     connection = receiver.connection
-    if receiver.to_grant == 0:
-        connection.grants.append(receiver)
     receiver.to_grant += 1
+    if receiver.to_grant == receiver.grants_at:
+        connection.grants.append(receiver)
     connection.loop.dirty.add(connection.engine)
 
 
@@ -144,10 +144,10 @@ class Settlement:
             delivery_settle(pn_in)
             delivery_settle(pn)
             if not receiver.replenishes_at_once:
-                if receiver.to_grant == 0:
+                receiver.to_grant += 1
+                if receiver.to_grant == receiver.grants_at:
                     connection.grants.append(receiver)
                     self._forwarder.router.time_to_settlement.observe(self._loop.now - delivery.began)
-                receiver.to_grant += 1
             elif not receiver.accepted & SAMPLED:
                 self._forwarder.router.time_to_settlement.observe(self._loop.now - delivery.began)
             self._loop.dirty.add(connection.engine)

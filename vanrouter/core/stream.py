@@ -23,7 +23,13 @@ from typing import Any, Protocol
 
 from vanrouter.core.memory_bound import MemoryBound
 from vanrouter.engine.annotations import Annotations
-from vanrouter.engine.messages import STREAM_CONTENT_TYPE, parse_head, scan_stream_head, skip_stream_marker
+from vanrouter.engine.messages import (
+    STREAM_CONTENT_TYPE,
+    StreamProperties,
+    parse_head,
+    scan_stream_head,
+    skip_stream_marker,
+)
 from vanrouter.engine.sections import NEED_MORE, NeedMore
 from vanrouter.net.memory import Trimmer
 from vanrouter.net.reactor import Reactor
@@ -41,7 +47,7 @@ STREAM_FLAGS = 0x5
 """Flags of the router annotations on every TCP stream: streaming, no limit on the octets of the message held."""
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class StreamHead:
     """What the header of a stream says (TCP over AMQP, section 5). Not frozen: one is made for each stream."""
 
@@ -178,7 +184,7 @@ def parse_stream_head(
     Raises:
         PeerError: the sections are broken.
     """
-    texts: Sequence[object]
+    texts: Sequence[str | None]
     scanned = scan_stream_head(buffer, start, end)
     if scanned is not None:
         texts, properties, offset = scanned
@@ -186,31 +192,33 @@ def parse_stream_head(
         parsed = parse_head(buffer, start, end, is_complete)
         if parsed is NEED_MORE:
             return NEED_MORE
-        texts = (None, None, parsed.to, None, parsed.reply_to, parsed.correlation_id, parsed.content_type)
-        properties, offset = parsed.application_properties(), parsed.body_offset
-    _, _, to, _, reply_to, correlation_id, content_type = texts
-    if content_type == STREAM_CONTENT_TYPE:
+        texts = (None, None, parsed.to, None, parsed.reply_to, _text(parsed.correlation_id), parsed.content_type)
+        properties, offset = StreamProperties(parsed.application_properties()), parsed.body_offset
+    if texts[6] == STREAM_CONTENT_TYPE:
         behind_marker = skip_stream_marker(buffer, offset, end)
         if behind_marker is NEED_MORE:
             return NEED_MORE
         offset = behind_marker
     elif scanned is not None and offset == end and not is_complete:
         return NEED_MORE  # another section in front of the body may follow
-    version, alpn, http = properties.get("V"), properties.get("alpn"), properties.get("vr.http")
-    head = StreamHead(
-        to=annotations.to_override or _text(to) or "",
-        reply_to=_text(reply_to),
-        correlation_id=_text(correlation_id),
-        content_type=_text(content_type),
-        version=version if isinstance(version, int) else None,
-        alpn=_text(alpn),
-        is_vanrouter=bool(properties.get("vr")),
-        http=_text(http),
-        flags=annotations.flags,
-        ingress=annotations.ingress,
-        trace=annotations.trace,
+    return make_head(texts, properties, annotations), offset
+
+
+def make_head(texts: Sequence[str | None], properties: StreamProperties, annotations: Annotations) -> StreamHead:
+    """Put together what `scan_stream_head` and the router annotations say."""
+    return StreamHead(
+        annotations.to_override or texts[2] or "",
+        texts[4],
+        texts[5],
+        texts[6],
+        properties.version,
+        properties.alpn,
+        properties.is_vanrouter,
+        properties.http,
+        annotations.flags,
+        annotations.ingress,
+        annotations.trace,
     )
-    return head, offset
 
 
 def _text(value: object) -> str | None:

@@ -359,12 +359,25 @@ _HTTP_PROPERTIES = {
 """By the version of HTTP that a stream of one exchange speaks (HTTP over AMQP, section 6)."""
 
 
-_stream_properties: dict[bytes, dict[Any, Any]] = {}
+class StreamProperties:
+    """What the application properties of a stream say."""
+
+    __slots__ = ("alpn", "http", "is_vanrouter", "version")
+
+    def __init__(self, properties: dict[Any, Any]) -> None:
+        version, alpn, http = properties.get("V"), properties.get("alpn"), properties.get("vr.http")
+        self.version = version if isinstance(version, int) else None
+        self.alpn = alpn if isinstance(alpn, str) else None
+        self.http = http if isinstance(http, str) else None
+        self.is_vanrouter = bool(properties.get("vr"))
+
+
+_stream_properties: dict[bytes, StreamProperties] = {}
 """Application properties of streams by their octets: there are few of them, and every stream brings one."""
 MAX_STREAM_PROPERTIES = 64
 
 
-def scan_stream_head(buffer: Buffer, start: int, end: int) -> tuple[list[str | None], dict[Any, Any], int] | None:
+def scan_stream_head(buffer: Buffer, start: int, end: int) -> tuple[list[str | None], StreamProperties, int] | None:
     """Take apart the header of a stream as routers write it, in the fewest steps.
 
     Args:
@@ -373,7 +386,7 @@ def scan_stream_head(buffer: Buffer, start: int, end: int) -> tuple[list[str | N
         end: where the octets that have come so far end.
 
     Returns:
-        The seven properties, the application properties (not to be changed) and where the body begins, marker and all;
+        The seven properties, what the application properties say and where the body begins, marker and all;
         None when the header has another shape, or has not come whole: `parse_head` knows more.
     """
     if end - start < 16 or buffer[start + 3] != 0xC0 or buffer[start + 5] != 7 or buffer[start + 2] != 0x73:
@@ -409,9 +422,10 @@ def scan_stream_head(buffer: Buffer, start: int, end: int) -> tuple[list[str | N
     section = bytes(buffer[after + 3 : offset])
     properties = _stream_properties.get(section)
     if properties is None:
-        properties, length = decode(section)
-        if type(properties) is not dict or length != len(section):
+        found, length = decode(section)
+        if type(found) is not dict or length != len(section):
             raise _invalid()
+        properties = StreamProperties(found)
         if len(_stream_properties) >= MAX_STREAM_PROPERTIES:
             _stream_properties.clear()
         _stream_properties[section] = properties

@@ -23,6 +23,10 @@ MOBILE_ALL_TO: Final = "_topo/0/all/qdrouter.ma"
 ADVERTISED_CLASSES: Final = "MHN"
 """Classes of the keys that MAUs carry (section 5.6)."""
 
+_TOPOLOGICAL: Final = "amqp:/_topo/"
+_DYNAMIC: Final = "temp."
+"""Begin of the names of dynamic addresses (section 8), and of the texts of almost all of them."""
+
 KEY_CACHE_SIZE: Final = 8192
 """Texts whose keys are remembered; the cache starts again when it is full."""
 
@@ -96,6 +100,8 @@ class AddressSpace:
         self._network_id = _network(network_id)
         self._edge_peers: set[str] = set()
         self._keys: dict[str, str] = {}
+        self._places: dict[str, str] = {}
+        """Keys of the dynamic address named `x` at each place."""
 
     @property
     def network_id(self) -> str | None:
@@ -105,29 +111,47 @@ class AddressSpace:
     def set_network_id(self, network_id: str | None) -> None:
         """Change the own network; addresses made before keep their form."""
         self._network_id = _network(network_id)
-        self._keys.clear()
+        self._forget_keys()
 
     def add_edge_peer(self, router_id: str) -> None:
         """Note a directly connected edge (inter-edge): its `_edge` addresses no longer go up."""
         self._edge_peers.add(router_id)
-        self._keys.clear()
+        self._forget_keys()
 
     def remove_edge_peer(self, router_id: str) -> None:
         """Forget a directly connected edge."""
         self._edge_peers.discard(router_id)
+        self._forget_keys()
+
+    def _forget_keys(self) -> None:
         self._keys.clear()
+        self._places.clear()
 
     def key(self, text: str) -> str:
         """Return the key of an address text, remembered for the next time."""
         key = self._keys.get(text)
         if key is None:
-            key = self.key_of_path(path_of(text))
             # Dynamic addresses come and go with their flows: remembered, they would keep a page of memory each.
-            if "temp." not in text:
-                if len(self._keys) >= KEY_CACHE_SIZE:
-                    self._keys.clear()
-                self._keys[text] = key
+            place, is_dynamic, name = text.partition(_DYNAMIC)
+            if is_dynamic:
+                return self._dynamic_key(text, place, name)
+            key = self.key_of_path(path_of(text))
+            if len(self._keys) >= KEY_CACHE_SIZE:
+                self._keys.clear()
+            self._keys[text] = key
         return key
+
+    def _dynamic_key(self, text: str, place: str, name: str) -> str:
+        """Return the key of `place` + `temp.` + `name`; what a place of the usual form comes to is remembered."""
+        if not (place.startswith(_TOPOLOGICAL) and name) or "/" in name or name.endswith("."):
+            return self.key_of_path(path_of(text))
+        key = self._places.get(place)
+        if key is None:
+            key = self.key_of_path(path_of(place + _DYNAMIC + "x"))
+            if len(self._places) >= KEY_CACHE_SIZE:
+                self._places.clear()
+            self._places[place] = key
+        return key[:-1] + name if key.endswith(_DYNAMIC + "x") else key
 
     def key_of_path(self, path: str) -> str:
         """Return the key of a path (section 3.2)."""
@@ -181,7 +205,7 @@ class AddressSpace:
         Args:
             suffix: 15 random characters (`ids.random_suffix`).
         """
-        name = f"temp.{suffix}" if self.tenant_id is None else f"{self.tenant_id}/temp.{suffix}"
+        name = _DYNAMIC + suffix if self.tenant_id is None else f"{self.tenant_id}/{_DYNAMIC}{suffix}"
         place = self.router_id if self.is_edge else f"{AREA}/{self.router_id}"
         scope = "edge" if self.is_edge else "topo"
         if self._network_id is None:

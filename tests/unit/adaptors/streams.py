@@ -90,6 +90,9 @@ class FakeRouter:
         consumers.append(consumers.pop(0))
         return consumers[-1].consumer.on_stream(known, producer)
 
+    def send_stream(self, to: str, octets: bytes, flags: int) -> bool:
+        return False
+
     def subscribe_stream(self, address: str, consumer: StreamConsumer, weight: int = 1) -> FakeSubscription:
         subscription = FakeSubscription(self, address, consumer)
         self.subscriptions[address].append(subscription)

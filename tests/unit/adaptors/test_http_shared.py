@@ -1,5 +1,7 @@
 from typing import Any
 
+import pytest
+
 from tests.unit.adaptors.http_site import FakeProducer
 from tests.unit.adaptors.streams import Loop
 from vanrouter.adaptors import http_shared
@@ -62,7 +64,17 @@ def test_flow_identities_are_distinct(loop: Loop) -> None:
 
 
 def test_heads_differ_in_their_identity_alone(loop: Loop) -> None:
-    reply = Shared(loop.router).replies.take(Stream())  # type: ignore[arg-type]
+    heads = Shared(loop.router).heads
     for to, protocol, identity in zip("aaabx", "11221", ("x:1", "x:2", "x:3", "x:33", "x:4"), strict=True):
-        expected = encode_stream_head(to, reply.address, identity, http=protocol)
-        assert reply.encode_head(to, protocol, identity) == expected
+        assert heads.encode(to, "r", identity, protocol) == encode_stream_head(to, "r", identity, http=protocol)
+    for identity in ("a", "application/octet-stream", "\x7f", "ü" * 200, "V"):
+        for _ in range(2):
+            assert heads.encode("to", None, identity) == encode_stream_head("to", None, identity)
+
+
+def test_heads_are_forgotten_when_there_are_too_many(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vanrouter.adaptors.http_shared.MAX_KNOWN_HEADS", 2)
+    heads = Shared(loop.router).heads
+    for to in "abcabc":
+        assert heads.encode(to, None, "x:1") == encode_stream_head(to, None, "x:1")
+    assert len(heads._known) <= 2

@@ -5,7 +5,14 @@ from tests.unit.adaptors.http_site import GET, OK, Client, FakeProducer, HttpSit
 from tests.unit.adaptors.streams import Loop
 from vanrouter.adaptors.http_exchange import Failure
 from vanrouter.adaptors.http_shared import Shared
-from vanrouter.adaptors.http_stream import MAX_KEPT_BYTES, REPORT_BYTES, WINDOW_BYTES, AnswerStream, RequestStream
+from vanrouter.adaptors.http_stream import (
+    MAX_HELD_BYTES,
+    MAX_KEPT_BYTES,
+    REPORT_BYTES,
+    WINDOW_BYTES,
+    AnswerStream,
+    RequestStream,
+)
 from vanrouter.core.stream import (
     ACCEPTED,
     MODIFIED,
@@ -16,7 +23,7 @@ from vanrouter.core.stream import (
     Sink,
     StreamHead,
 )
-from vanrouter.engine.messages import STREAM_CONTENT_TYPE
+from vanrouter.engine.messages import STREAM_CONTENT_TYPE, encode_stream_head
 
 
 class FakeSink:
@@ -222,11 +229,19 @@ def test_a_producer_that_ignores_the_window(loop: Loop) -> None:
 
 
 class Answering(End):
-    def __init__(self, loop: Loop) -> None:
+    """A connector's end; `asked`: octets came with the header."""
+
+    def __init__(self, loop: Loop, asked: bytes = b"") -> None:
         super().__init__(loop)
         self.stream = AnswerStream(self.shared, "reply", "abcde:1", is_single=True)
         self.stream.codec = self.codec
-        self.arrivals = loop.call(lambda: self.stream.accept(self.producer))
+        self.arrivals = loop.call(lambda: self._accepted(asked))
+
+    def _accepted(self, asked: bytes) -> Sink:
+        arrivals = self.stream.accept(self.producer)
+        if asked:
+            arrivals.push(asked)
+        return arrivals
 
 
 def test_the_answer_begins_with_its_first_octet(loop: Loop) -> None:
@@ -242,7 +257,8 @@ def test_the_answer_begins_with_its_first_octet(loop: Loop) -> None:
     sink = loop.call(offered)
     loop.call(lambda: None)
     assert not end.heads
-    stream.write(b"answer")
+    loop.call(lambda: stream.write(b"an"))
+    loop.call(lambda: stream.write(b"swer"))
     assert len(end.heads) == 1
     assert b"abcde:1" in end.heads[0]
     assert end.sink.octets == b"answer"
@@ -252,6 +268,91 @@ def test_the_answer_begins_with_its_first_octet(loop: Loop) -> None:
     sink.push(b"late")
     sink.finish(True)
     assert end.producer.outcomes == [ACCEPTED]
+
+
+class WholeAnswers:
+    """Takes streams that are whole, as long as it has room."""
+
+    def __init__(self, end: End) -> None:
+        self.has_room = True
+        self.sent: list[tuple[str, bytes]] = []
+        end.loop.router.send_stream = self.send  # type: ignore[method-assign]
+
+    def send(self, to: str, octets: bytes, flags: int) -> bool:
+        if self.has_room:
+            self.sent.append((to, octets))
+        return self.has_room
+
+
+@pytest.mark.parametrize("has_room", [True, False])
+def test_an_answer_that_is_complete_in_its_turn_is_sent_whole(loop: Loop, *, has_room: bool) -> None:
+    end = Answering(loop, b"ask")
+    router = WholeAnswers(end)
+    router.has_room = has_room
+    head = encode_stream_head("reply", None, "abcde:1")
+
+    def answered() -> None:
+        end.stream.write(b"head")
+        end.stream.write(memoryview(b"body"))
+        end.stream.close()
+
+    loop.call(answered)
+    loop.call(lambda: None)
+    if has_room:
+        assert router.sent == [("reply", head + b"headbody")]
+        assert not end.heads
+    else:
+        assert end.heads == [head]
+        assert end.sink.octets == b"headbody"
+        assert end.sink.calls == ["finish"]
+    end.arrivals.finish(True)
+    assert end.producer.outcomes == [ACCEPTED]
+
+
+def test_a_longer_answer_is_opened(loop: Loop) -> None:
+    end = Answering(loop, b"ask")
+    router = WholeAnswers(end)
+
+    def answered() -> None:
+        end.stream.write(b"head")
+        end.stream.write(bytes(MAX_HELD_BYTES))
+        end.stream.close()
+
+    loop.call(answered)
+    assert not router.sent
+    assert end.sink.octets == b"head" + bytes(MAX_HELD_BYTES)
+    assert len(end.heads) == 1
+
+
+def test_an_answer_that_fails_in_its_turn_has_not_begun(loop: Loop) -> None:
+    """Its listener may try elsewhere."""
+    end = Answering(loop, b"ask")
+
+    def answered() -> None:
+        end.stream.write(b"he")
+        end.stream.abort()
+
+    loop.call(answered)
+    loop.call(lambda: None)
+    assert not end.heads
+    assert end.producer.outcomes == [MODIFIED]
+
+
+def test_streams_of_plain_listeners_are_never_sent_whole(loop: Loop) -> None:
+    end = End(loop)
+    router = WholeAnswers(end)
+    stream = AnswerStream(end.shared, "reply", "abcde:1", is_single=False)
+    stream.codec = end.codec
+
+    def answered() -> None:
+        stream.accept(end.producer).push(b"ask")
+        stream.write(b"answer")
+        stream.close()
+
+    loop.call(answered)
+    assert not router.sent
+    assert end.heads == [encode_stream_head("reply", None, None)]
+    assert end.sink.octets == b"answer"
 
 
 def test_there_is_one_answer(loop: Loop) -> None:
