@@ -37,6 +37,10 @@ if TYPE_CHECKING:
 
 RETRIES = 8
 """Further tries of one request, elsewhere if there is an elsewhere."""
+QUICK_RETRIES_LEFT = RETRIES - 3
+LAST_RETRY_S = 0.4
+"""Three tries follow at once; then each wait is twice the one before, the last so long: all of them within 0.8 s. In a
+network that has just come up, or changes, a router on the way may know less than this one for a moment."""
 MAX_REPLAYED_BYTES = 64 * 1024
 """Of a body, kept to be sent again: a request that is longer is not tried again once it is on its way."""
 
@@ -223,7 +227,7 @@ class RelayedRequest:
 class RoutedRequest(RelayedRequest):
     """A request at a listener: it goes out as a stream of its own, to the service that the router chooses."""
 
-    __slots__ = ("_listener", "_record", "_replay", "_retries", "_trailers")
+    __slots__ = ("_is_too_long", "_listener", "_record", "_replay", "_retries", "_trailers")
 
     def __init__(self, listener: HttpListener, head: RequestHead, outer: Requester, peer: PeerCounts) -> None:
         shared = listener.shared
@@ -232,6 +236,8 @@ class RoutedRequest(RelayedRequest):
         self._retries = RETRIES if listener.config.retry == SAFE else 0
         self._record: RequestRecord | None = None
         self._replay: bytearray | None = None
+        self._is_too_long = False
+        """There is more of its body than is kept."""
         self._trailers: Sequence[Header] = ()
 
     def record_under(self, flow: FlowRecord) -> None:
@@ -281,13 +287,14 @@ class RoutedRequest(RelayedRequest):
         """It was for this exchange alone."""
 
     def data(self, data: bytes | memoryview) -> bool:
-        if self._retries and not self._status:
+        if not self._status and (self._retries or self._inner is NOBODY):
             if self._replay is None:
                 self._replay = bytearray()
             self._replay += data
             if len(self._replay) > MAX_REPLAYED_BYTES:
                 self._retries = 0
                 self._replay = None
+                self._is_too_long = True
         return super().data(data)
 
     def end(self, trailers: Sequence[Header] = ()) -> None:
@@ -295,17 +302,33 @@ class RoutedRequest(RelayedRequest):
         super().end(trailers)
 
     def on_failure(self, failure: Failure) -> None:
-        if self._may_retry(failure):
-            self._retries -= 1
-            self._counts.retried += 1
-            self.begin()
-            if self._replay:
-                self._inner.data(bytes(self._replay))
-            if self._has_ended and self.head.length != 0:
-                self._inner.end(self._trailers)
-            self._outer.on_resume()
-        else:
+        if not self._may_retry(failure):
             super().on_failure(failure)
+            return
+        self._retries -= 1
+        self._counts.retried += 1
+        if self._retries >= QUICK_RETRIES_LEFT:
+            self._repeat()
+            return
+        self._inner = NOBODY
+        delay_s = LAST_RETRY_S / (1 << self._retries)
+        self._reactor.call_later(delay_s, lambda: self._repeat_or_fail(failure))
+
+    def _repeat_or_fail(self, failure: Failure) -> None:
+        if self._is_over:  # the client has gone, or its time is up
+            return
+        if self._is_too_long:
+            super().on_failure(failure)
+            return
+        self._repeat()
+
+    def _repeat(self) -> None:
+        self.begin()
+        if self._replay:
+            self._inner.data(bytes(self._replay))
+        if self._has_ended and self.head.length != 0:
+            self._inner.end(self._trailers)
+        self._outer.on_resume()
 
     def _may_retry(self, failure: Failure) -> bool:
         if not self._retries or self._status or self._is_over or not self._listener.is_reachable:

@@ -46,8 +46,8 @@ class Waiting(Protocol):
 class HttpRouter(StreamRouter, Protocol):
     """What HTTP needs of the core: streams, and messages besides."""
 
-    def send_stream(self, to: str, octets: bytes, flags: int) -> bool:
-        """Send a short stream that is whole already, settled; False: there is no such way to its destination now."""
+    def send_stream(self, to: str, octets: bytes, flags: int, producer: Producer) -> bool:
+        """Send a short stream that is whole already; False: there is no such way to its destination now."""
 
     def subscribe_deliveries(self, address: str, consumer: DeliveryConsumer, weight: int = 1) -> Cancellable:
         """Take messages sent to an address, section by section."""

@@ -383,7 +383,7 @@ class AnswerStream(StreamTransport):
         is_single: one exchange.
     """
 
-    __slots__ = ("_has_begun", "_held", "_identity", "_is_single", "_reply_to")
+    __slots__ = ("_answered", "_has_begun", "_held", "_identity", "_is_single", "_reply_to")
 
     def __init__(self, shared: Shared, reply_to: str, identity: str | None, *, is_single: bool) -> None:
         super().__init__(shared)
@@ -391,6 +391,8 @@ class AnswerStream(StreamTransport):
         self._identity = identity
         self._is_single = is_single
         self._has_begun = False
+        self._answered: Sink | None = None
+        """The server stream, finished, until its outcome has come."""
         self._held = b""
         """The beginning of the answer, until the end of this turn: most answers are complete by then."""
 
@@ -444,32 +446,40 @@ class AnswerStream(StreamTransport):
 
     def outcome(self, state: int, settled: bool) -> None:
         """The listener, or a router on the way, has ended the server stream."""
-        if self.codec is not None and state not in (0, ACCEPTED):
-            self.lost(False)
+        is_accepted = state == ACCEPTED or state == 0
+        if self.codec is not None:
+            if not is_accepted:
+                self.lost(False)
+            return
+        answered, self._answered = self._answered, None
+        if answered is not None:
+            answered.finish(True)
+        arrivals, self._arrivals = self._arrivals, None
+        if arrivals is None:
+            return
+        if is_accepted:
+            # Its listener has seen that the exchange is complete, and finishes the client stream, too: no word needed.
+            arrivals.forget()
+        else:
+            arrivals.settle(MODIFIED)  # the answer was lost on its way, and nothing else would tell
 
     def close(self) -> None:
-        """The exchange is complete. Its listener sees that, too, and finishes the client stream, which is then settled
-        without a word.
-        """
-        if self.codec is not None and not self._has_begun and not self._is_sent_whole():
+        """The exchange is complete, as soon as its listener has the answer."""
+        if not self._is_single:
             self._begin()
-        self.codec = None
-        out, self._out = self._out, None
-        if out is not None:
-            out.finish(True)
-        arrivals, self._arrivals = self._arrivals, None
-        if arrivals is not None:
-            if self._is_single:
-                arrivals.forget()
-            else:
-                arrivals.settle(ACCEPTED)
+            self.release(ACCEPTED, is_broken=False)
+        elif self.codec is not None:
+            if self._has_begun or not self._is_sent_whole():
+                self._begin()
+            self.codec = None
+            self._answered, self._out = self._out, None
+            if self._answered is not None:
+                self._answered.finish()
 
     def _is_sent_whole(self) -> bool:
         """Send a short answer that is complete as one message, if there is such a way."""
-        if not self._is_single:
-            return False
         octets = self._encode_head() + self._held
-        self._has_begun = self.shared.router.send_stream(self._reply_to, octets, STREAM_FLAGS)
+        self._has_begun = self.shared.router.send_stream(self._reply_to, octets, STREAM_FLAGS, self)
         return self._has_begun
 
     def abort(self, failure: Failure | None = None) -> None:

@@ -284,10 +284,15 @@ class Outlet:
     def finish(self, settled: bool = False) -> None:
         """End the delivery."""
         pn = self.pn
-        if pn is None or self._is_finished:
+        if pn is None:
+            return
+        self._forwarder.dirty.add(self._connection.engine)
+        if self._is_finished:
+            if settled:  # an outcome has come that its consumer has not settled
+                delivery_settle(pn)
+                self._forget()
             return
         self._is_finished = True
-        self._forwarder.dirty.add(self._connection.engine)
         if settled or delivery_settled(pn):
             delivery_settle(pn)
             self._forget()

@@ -200,15 +200,16 @@ class Router:
         outlet.push(section + head)
         return outlet
 
-    def send_stream(self, to: str, octets: bytes, flags: int) -> bool:
-        """Send a short stream that is whole already to a router next to this one, as a message that is settled.
+    def send_stream(self, to: str, octets: bytes, flags: int, producer: Producer) -> bool:
+        """Send a short stream that is whole already to a vanrouter next to this one, as one message.
 
-        So it costs no link of its own, no credit of one and no disposition. Nobody is told what becomes of it.
+        So it costs no link of its own and no credit of one, and its outcome shares a frame with others.
 
         Args:
             to: address text, of a stream that the other router waits for.
             octets: header and content.
             flags: router annotation flags.
+            producer: told the outcome, once; not before the end of this call.
 
         Returns:
             False: there is no such way, or no room on it now; nothing has been done, `open_stream` may know more.
@@ -223,8 +224,7 @@ class Router:
         if sender.connection.engine.blocked:
             return False
         address.deliveries_ingress += 1
-        delivery = Delivery(None, None, sender, None)
-        delivery.settled = True
+        delivery = Delivery(None, None, sender, Awaited(producer))
         section = sender.connection.section(originated(flags), None)
         self.forwarder.put(delivery, section, octets, 0, 0)
         return True

@@ -12,12 +12,10 @@ from typing import TYPE_CHECKING, Any
 from vanrouter.core.buffer import BUFFER, VIEW
 from vanrouter.core.endpoints import Inlet
 from vanrouter.core.links import LinkKind, Receiver
-from vanrouter.core.settlement import grant
 from vanrouter.core.stream import make_head
 from vanrouter.core.table import LocalService, Treatment
 from vanrouter.engine.annotations import STREAMING, Annotations, parse
 from vanrouter.engine.messages import STREAM_CONTENT_TYPE, STREAM_MARKER, scan_stream_head
-from vanrouter.engine.proton import delivery_settle, delivery_settled
 from vanrouter.engine.values import NEED_MORE
 from vanrouter.errors import PeerError
 
@@ -26,24 +24,6 @@ if TYPE_CHECKING:
     from vanrouter.core.router import Router
 
 _MARKER_BYTES = len(STREAM_MARKER)
-
-
-class Settled:
-    """The producer of a stream that came whole, and settled: nobody waits for an answer."""
-
-    __slots__ = ()
-
-    def received(self, total: int) -> None:
-        """Nobody has a window."""
-
-    def outcome(self, state: int, settled: bool) -> None:
-        """Nobody waits."""
-
-    def writable(self) -> None:
-        """It was not paused."""
-
-
-_SETTLED = Settled()
 
 
 def take_beginning(forwarder: Forwarder, receiver: Receiver, pn: Any, size: int) -> bool:
@@ -88,19 +68,9 @@ def take_stream(
     if service is None:
         return False
     head = make_head(texts, properties, annotations)
-    octets = bytes(VIEW[body:size])
-    if not (is_complete and delivery_settled(pn)):
-        if not is_complete:
-            receiver.deliveries += 1
-        Inlet(forwarder, receiver, pn, is_complete=is_complete).begin(service, head, octets)
-        return True
-    receiver.presettled += 1
-    delivery_settle(pn)
-    grant(receiver)
-    sink = service.on_stream(head, _SETTLED)
-    if octets:
-        sink.push(octets)
-    sink.finish(True)
+    if not is_complete:
+        receiver.deliveries += 1
+    Inlet(forwarder, receiver, pn, is_complete=is_complete).begin(service, head, bytes(VIEW[body:size]))
     return True
 
 

@@ -90,7 +90,7 @@ class FakeRouter:
         consumers.append(consumers.pop(0))
         return consumers[-1].consumer.on_stream(known, producer)
 
-    def send_stream(self, to: str, octets: bytes, flags: int) -> bool:
+    def send_stream(self, to: str, octets: bytes, flags: int, producer: Producer) -> bool:
         return False
 
     def subscribe_stream(self, address: str, consumer: StreamConsumer, weight: int = 1) -> FakeSubscription:

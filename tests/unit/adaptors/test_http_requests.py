@@ -1,9 +1,12 @@
 import threading
+import time
+from typing import Any
 
 import pytest
 
 from tests.unit.adaptors.http_site import GET, OK, Client, HttpSite, Server
-from tests.unit.adaptors.streams import Loop
+from tests.unit.adaptors.streams import Loop, reset
+from vanrouter.engine.messages import encode_stream_head
 
 POST = b"POST /%d HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"
 
@@ -66,6 +69,71 @@ def test_a_service_that_never_answers_is_given_up(loop: Loop) -> None:
     client = Client(site.listen().bound_port or 0)
     assert client.send(GET % 1).answer()[0] == 502
     assert len(server.heads) == 9
+
+
+class Wayless:
+    """A router that has no way for the first requests, although their address is known: a network that comes up."""
+
+    def __init__(self, loop: Loop, times: int) -> None:
+        self.left = times
+        self._opened = loop.router.open_stream
+        loop.router.open_stream = self.open  # type: ignore[method-assign]
+
+    def open(self, to: str, head: bytes, flags: int, producer: Any) -> Any:
+        if to != "svc" or not self.left:
+            return self._opened(to, head, flags, producer)
+        self.left -= 1
+        return self._opened("nobody", encode_stream_head("nobody", None, None), flags, producer)
+
+
+def test_a_way_that_comes_a_moment_later(loop: Loop) -> None:
+    """All tries at once would be over before the network has changed."""
+    site = HttpSite(loop)
+    site.connect_to(Server().port)
+    listener = site.listen()
+    way = Wayless(loop, 6)
+    began = time.monotonic()
+    client = Client(listener.bound_port or 0)
+    assert client.send(POST % 1).answer() == (200, b"ok"), "nothing has reached a server: any method may be repeated"
+    assert not way.left
+    assert time.monotonic() - began >= 0.08
+    assert site.details(listener) == {"POST:200": 1}
+
+
+def test_a_way_that_never_comes(loop: Loop) -> None:
+    site = HttpSite(loop)
+    site.connect_to(Server().port)
+    listener = site.listen()
+    way = Wayless(loop, 100)
+    assert Client(listener.bound_port or 0).send(GET % 1).answer()[0] == 503
+    assert way.left == 100 - 9
+
+
+def test_a_client_that_goes_while_its_request_waits(loop: Loop) -> None:
+    site = HttpSite(loop)
+    site.connect_to(Server().port)
+    listener = site.listen()
+    way = Wayless(loop, 100)
+    client = Client(listener.bound_port or 0).send(GET % 1)
+    loop.wait_for(lambda: way.left <= 96)
+    reset(client.sock)
+    loop.wait_for(lambda: not listener.connections)
+    assert site.details(listener) == {"GET:499": 1}
+
+
+@pytest.mark.parametrize(("size", "status"), [(60_000, 200), (100_000, 503)])
+def test_a_body_that_comes_while_its_request_waits(loop: Loop, size: int, status: int) -> None:
+    """It is kept up to a bound."""
+    site = HttpSite(loop)
+    server = Server(lambda head: OK)
+    site.connect_to(server.port)
+    listener = site.listen()
+    way = Wayless(loop, 5)
+    client = Client(listener.bound_port or 0)
+    client.send(b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % size)
+    loop.wait_for(lambda: way.left <= 1)
+    client.send(bytes(size))
+    assert client.answer()[0] == status
 
 
 @pytest.mark.parametrize("where", ["listener", "connector"])

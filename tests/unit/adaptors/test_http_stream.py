@@ -266,6 +266,7 @@ def test_the_answer_begins_with_its_first_octet(loop: Loop) -> None:
     assert end.sink.calls == ["finish"]
     assert not end.producer.outcomes
     sink.push(b"late")
+    stream.outcome(ACCEPTED, True)
     sink.finish(True)
     assert end.producer.outcomes == [ACCEPTED]
 
@@ -278,7 +279,7 @@ class WholeAnswers:
         self.sent: list[tuple[str, bytes]] = []
         end.loop.router.send_stream = self.send  # type: ignore[method-assign]
 
-    def send(self, to: str, octets: bytes, flags: int) -> bool:
+    def send(self, to: str, octets: bytes, flags: int, producer: Producer) -> bool:
         if self.has_room:
             self.sent.append((to, octets))
         return self.has_room
@@ -305,8 +306,27 @@ def test_an_answer_that_is_complete_in_its_turn_is_sent_whole(loop: Loop, *, has
         assert end.heads == [head]
         assert end.sink.octets == b"headbody"
         assert end.sink.calls == ["finish"]
+    assert not end.producer.outcomes
+    end.stream.outcome(ACCEPTED, True)
     end.arrivals.finish(True)
     assert end.producer.outcomes == [ACCEPTED]
+
+
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_an_answer_that_is_lost_on_its_way_is_told(loop: Loop, *, is_whole: bool) -> None:
+    """The way back may not be known yet, or no more: the listener would wait for ever."""
+    end = Answering(loop, b"ask")
+    WholeAnswers(end).has_room = is_whole
+
+    def answered() -> None:
+        end.stream.write(b"answer")
+        end.stream.close()
+
+    loop.call(answered)
+    end.stream.outcome(RELEASED, True)
+    assert end.producer.outcomes == [MODIFIED]
+    end.stream.outcome(ACCEPTED, True)
+    assert end.producer.outcomes == [MODIFIED]
 
 
 def test_a_longer_answer_is_opened(loop: Loop) -> None:

@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 
 from tests.unit.core.ends import Answers, Service, Taken
-from tests.unit.core.engines import ACCEPTED, World
+from tests.unit.core.engines import ACCEPTED, MODIFIED, RELEASED, World
 from vanrouter.core import forwarder
-from vanrouter.core.router import Router
 from vanrouter.core.stream import STREAM_FLAGS, Sink
 from vanrouter.engine.encoding import encode
 from vanrouter.engine.messages import STREAM_MARKER, encode_stream_head
@@ -121,44 +120,54 @@ def test_a_choice_is_made_by_the_general_way(pair: Pair, general: Counted) -> No
 
 
 def test_whole_streams(pair: Pair) -> None:
-    """They come with all their octets; nobody waits for an outcome, and none is sent."""
-    for content in (b"", b"hello", bytes(16_000)):
-        assert pair.near.send_stream("svc", HEAD + content, STREAM_FLAGS)
+    """They come with all their octets, and their outcome goes back."""
+    for state, content in zip((ACCEPTED, RELEASED, ACCEPTED), (b"", b"hello", bytes(16_000)), strict=True):
+        answers = Answers()
+        assert pair.near.send_stream("svc", HEAD + content, STREAM_FLAGS, answers)
         pair.rest()
         taken = pair.last
         assert (taken.head.to, taken.head.correlation_id, taken.head.http) == ("svc", "id:1", "1")
-        assert (taken.content, taken.ended) == (content, "finish settled")
-        taken.producer.received(1)
-        taken.producer.outcome(ACCEPTED, True)
-        taken.producer.writable()
-    link = pair.near.amqp_connections[1].data_sender(4)
-    assert link is not None
-    assert link.presettled == 3
-    assert link.unsettled == 0
+        assert (taken.content, taken.ended) == (content, "finish")
+        assert not answers.outcomes
+        taken.producer.outcome(state, True)
+        pair.rest()
+        assert answers.outcomes == [(state, True)]
 
 
 def test_more_whole_streams_than_there_is_credit(pair: Pair) -> None:
-    sent = sum(pair.near.send_stream("svc", HEAD + b"%d" % number, STREAM_FLAGS) for number in range(400))
+    answers = Answers()
+    sent = sum(pair.near.send_stream("svc", HEAD + b"%d" % number, STREAM_FLAGS, answers) for number in range(400))
     assert sent == 250
     pair.rest()
     assert [taken.content for taken in pair.service.streams] == [b"%d" % number for number in range(250)]
-    assert pair.near.send_stream("svc", HEAD, STREAM_FLAGS)
+    assert pair.near.send_stream("svc", HEAD, STREAM_FLAGS, answers)
     pair.rest()
+    for taken in pair.service.streams:
+        taken.producer.outcome(ACCEPTED, True)
+    pair.rest()
+    assert answers.outcomes == [(ACCEPTED, True)] * 251
 
 
-def refuse_nobody(router: Router) -> None:
-    assert not router.send_stream("nobody", HEAD, STREAM_FLAGS)
+def test_a_whole_stream_is_lost_with_its_connection(pair: Pair) -> None:
+    answers = Answers()
+    assert pair.near.send_stream("svc", HEAD, STREAM_FLAGS, answers)
+    pair.rest()
+    for connection in list(pair.near.amqp_connections.values()):
+        connection.engine.drop(None)
+    pair.world.settle()
+    assert answers.outcomes == [(MODIFIED, True)]
 
 
 def test_where_whole_streams_are_not_sent(world: World) -> None:
     """To nobody, to a service of this router, and to a router that is not next to this one."""
     near, middle, far = world.chain("A", "B", "C")
-    refuse_nobody(near)
+    answers = Answers()
+    assert not near.send_stream("nobody", HEAD, STREAM_FLAGS, answers)
     service = Service()
     far.subscribe_stream("svc", service)
     world.until(lambda: "Msvc" in near.table.addresses)
-    assert not near.send_stream("svc", HEAD, STREAM_FLAGS)
-    assert not far.send_stream("svc", HEAD, STREAM_FLAGS)
-    assert middle.send_stream("svc", HEAD, STREAM_FLAGS)
+    assert not near.send_stream("svc", HEAD, STREAM_FLAGS, answers)
+    assert not far.send_stream("svc", HEAD, STREAM_FLAGS, answers)
+    assert middle.send_stream("svc", HEAD, STREAM_FLAGS, answers)
     world.settle()
     assert len(service.streams) == 1
