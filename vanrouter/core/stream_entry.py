@@ -52,7 +52,9 @@ def take_stream(
         annotations: what stands before its sections.
         is_complete: all of it is in the buffer.
     """
-    if not annotations.flags & STREAMING or receiver.kind is LinkKind.CONTROL or receiver.limit is not None:
+    if not annotations.flags & STREAMING or receiver.kind is LinkKind.CONTROL:
+        return False
+    if receiver.is_guarded or receiver.limit is not None:
         return False
     try:
         scanned = scan_stream_head(BUFFER, annotations.length, size)
