@@ -21,6 +21,22 @@ import h2.events
 import h2.exceptions
 
 
+class Zeros:
+    """So many octets of zero, taken off at the beginning; there may be more of them than memory."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, part: slice) -> bytes:
+        return bytes(min(part.stop, self._count))
+
+    def __delitem__(self, part: slice) -> None:
+        self._count -= min(part.stop, self._count)
+
+
 class Http2Connection(threading.Thread):
     """One connection to a server of HTTP/2 that answers what its paths say."""
 
@@ -30,7 +46,7 @@ class Http2Connection(threading.Thread):
         self._name = name
         self._h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False, header_encoding="utf-8"))
         self._requests: dict[int, tuple[dict[str, Any], Any, list[int]]] = {}
-        self._to_send: dict[int, tuple[bytearray, list[tuple[str, str]]]] = {}
+        self._to_send: dict[int, tuple[bytearray | Zeros, list[tuple[str, str]]]] = {}
 
     def run(self) -> None:
         """Serve until the other end goes."""
@@ -75,7 +91,7 @@ class Http2Connection(threading.Thread):
             self._h2.reset_stream(stream_id, 2)
             return
         if path.startswith("/bytes/"):
-            self._to_send[stream_id] = bytearray(int(path[7:])), []
+            self._to_send[stream_id] = Zeros(int(path[7:])), []
             self._h2.send_headers(stream_id, [(":status", "200")])
             self._send(stream_id)
             return

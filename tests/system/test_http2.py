@@ -14,6 +14,7 @@ import subprocess
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from typing import Any
 import h2.config
 import h2.connection
 import h2.events
+import httpx
 import pytest
 
 from tests.system.conftest import StartSites
@@ -199,6 +201,46 @@ def test_alpn(sites: Sites, pki: Pki, offer: str, version: str) -> None:
     body, _, spoken = done.stdout.rpartition("\n")
     assert spoken == version
     assert dict(json.loads(body)["headers"])[":scheme"] == "https"
+
+
+@pytest.mark.parametrize("service", ["http1", "http2"])
+@pytest.mark.parametrize("version", ["HTTP/1.1", "HTTP/2"])
+def test_httpx(sites: Sites, service: str, version: str) -> None:
+    """One client on a few connections that stay open; bodies with and without a known length, both ways."""
+    content = random.Random(5).randbytes(700_001)
+    digest = hashlib.sha256(content).hexdigest()
+    is_http2 = version == "HTTP/2"
+    base = f"http://127.0.0.1:{sites.a.port(service)}"
+    with httpx.Client(http1=not is_http2, http2=is_http2, base_url=base, timeout=30, trust_env=False) as client:
+        for number in range(30):
+            answer = client.get(f"/{number}", params={"q": "a b"}, headers=[("X-Twice", "1"), ("X-Twice", "2")])
+            assert (answer.status_code, answer.http_version) == (200, version)
+            headers = headers_of(answer.json())
+            assert dict(headers)[":path"] == f"/{number}?q=a+b"
+            assert [value for name, value in headers if name == "x-twice"] == ["1", "2"]
+            assert answer.headers.get_list("set-cookie") == ["a=1", "b=2"]
+        for body in (content, (content[at : at + 9999] for at in range(0, len(content), 9999))):
+            said = client.put("/up", content=body).json()
+            assert (said["size"], said["sha256"]) == (len(content), digest)
+        with client.stream("GET", "/bytes/3000001") as answer:
+            assert sum(len(piece) for piece in answer.iter_raw()) == 3_000_001
+        answer = client.head("/head")
+        assert (answer.status_code, answer.content) == (200, b"")
+
+
+@pytest.mark.parametrize("is_http2", [False, True])
+def test_httpx_asks_many_things_at_once(sites: Sites, pki: Pki, *, is_http2: bool) -> None:
+    """Under TLS, where ALPN tells the version; by HTTP/2 on a connection that all threads share."""
+    context = ssl.create_default_context(cafile=str(pki.ca))
+    base = f"https://localhost:{sites.a.port('secure')}"
+    with (
+        httpx.Client(http2=is_http2, base_url=base, verify=context, timeout=30, trust_env=False) as client,
+        ThreadPoolExecutor(20) as threads,
+    ):
+        answers = list(threads.map(lambda number: client.get(f"/{number}"), range(80)))
+    version = "HTTP/2" if is_http2 else "HTTP/1.1"
+    assert {answer.http_version for answer in answers} == {version}
+    assert [dict(answer.json()["headers"])[":path"] for answer in answers] == [f"/{number}" for number in range(80)]
 
 
 def test_a_plain_tcp_connector_serves_http2(sites: Sites) -> None:
