@@ -176,8 +176,9 @@ def test_events_go_to_all(sites: Sites, events: tuple[Events, Events]) -> None:
     done = curl(sites, "many/events", "/", "-d", "happened", "-w", "%{http_code}")
     assert done.stdout == "204"
     eventually(lambda: all(service.bodies == [b"happened"] for service in events))
-    done = curl(sites, "many/events", "/", "-w", " %{http_code}")
+    done = curl(sites, "many/events", "/", "-w", " %{http_code}", "-v", "--http1.1")
     assert done.stdout.endswith("only POST is allowed. 405")
+    assert "< Connection: close" in done.stderr
 
 
 def test_encapsulations_are_not_mixed_up(sites: Sites) -> None:

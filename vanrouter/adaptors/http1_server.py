@@ -321,6 +321,8 @@ class Http1Server:
                 self._keeps_alive = False
         elif self._reading in (Reading.LENGTH, Reading.CHUNKS) and head.length == 0:
             self._keeps_alive = False
+        if head.is_last:
+            self._keeps_alive = False
         self._is_chunked_out = chunked
         connection = None
         if self._is_single:

@@ -24,10 +24,10 @@ class Event(MessageExchange):
 
 
 def refuse(head: RequestHead, requester: Requester) -> None:
-    """Answer a request that is no event."""
+    """Answer a request that is no event; its client has misunderstood what the port is for."""
     headers = [(b"Content-Type", b"text/plain"), (b"Content-Length", b"%d" % len(ONLY_POST)), (b"Allow", b"POST")]
     is_bare = head.method == b"HEAD"
-    requester.on_response(ResponseHead(405, headers, length=0 if is_bare else len(ONLY_POST)))
+    requester.on_response(ResponseHead(405, headers, length=0 if is_bare else len(ONLY_POST), is_last=True))
     if not is_bare:
         requester.on_data(ONLY_POST)
         requester.on_end()

@@ -92,7 +92,7 @@ class RequestHead:
 class ResponseHead:
     """The head of a response, or of an informational one before it."""
 
-    __slots__ = ("headers", "length", "reason", "status", "upgrade", "version")
+    __slots__ = ("headers", "is_last", "length", "reason", "status", "upgrade", "version")
 
     def __init__(
         self,
@@ -103,6 +103,7 @@ class ResponseHead:
         length: int | None = 0,
         upgrade: bytes | None = None,
         version: int = HTTP_1_1,
+        is_last: bool = False,
     ) -> None:
         self.status = status
         self.headers = headers
@@ -113,6 +114,8 @@ class ResponseHead:
         self.upgrade = upgrade
         """With status 101: the protocol changed to."""
         self.version = version
+        self.is_last = is_last
+        """A connection of HTTP/1 is closed behind it; HTTP/2 knows nothing of the kind."""
 
 
 class Failure(Enum):

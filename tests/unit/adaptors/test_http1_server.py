@@ -309,3 +309,13 @@ def test_a_head_that_is_on_its_way(connection: Connection) -> None:
     assert connection.codec.is_waiting_for_head
     connection.receive(b" HTTP/1.1\r\nHost: a\r\n\r\n")
     assert not connection.codec.is_waiting_for_head
+
+
+def test_an_answer_that_is_the_last(connection: Connection) -> None:
+    connection.receive(GET % 1 + GET % 2)
+    connection.last.requester.on_response(ResponseHead(405, [(b"Content-Length", b"2")], length=2, is_last=True))
+    connection.last.requester.on_data(b"no")
+    connection.last.requester.on_end()
+    assert connection.take() == b"HTTP/1.1 405 Method Not Allowed\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno"
+    assert connection.transport.is_closed
+    assert len(connection.handler.exchanges) == 1

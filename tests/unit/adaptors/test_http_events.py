@@ -40,6 +40,7 @@ def test_only_posts_are_events() -> None:
     asker, application = post(b"GET")
     assert asker.head is not None
     assert (asker.head.status, asker.body) == (405, ONLY_POST)
+    assert asker.head.is_last
     assert application.content == b""
     asker, _ = post(b"HEAD")
     assert asker.head is not None
