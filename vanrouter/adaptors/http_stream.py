@@ -68,7 +68,7 @@ class Arrivals:
         stream = self._stream
         if stream is None:
             return True
-        if self._is_paused:
+        if self._is_paused or self._kept:  # resumed, and not handed on yet: nothing overtakes what is kept
             self._kept += data
             if len(self._kept) > MAX_KEPT_BYTES:
                 stream.overrun()

@@ -228,6 +228,27 @@ def test_a_producer_that_ignores_the_window(loop: Loop) -> None:
     assert end.producer.outcomes == [MODIFIED]
 
 
+def test_nothing_overtakes_what_was_kept(loop: Loop) -> None:
+    """A socket takes octets again and others come for it in one turn."""
+    end = Requesting(loop)
+    arrivals = end.answered()
+
+    def resumed() -> None:
+        end.stream.pause()
+        assert not arrivals.push(b"1")
+        end.stream.resume()
+        assert not arrivals.push(b"2")
+        end.stream.pause()
+        end.stream.resume()
+        assert not arrivals.push(b"3")
+        arrivals.finish()
+        assert not end.codec.octets
+
+    loop.call(resumed)
+    loop.wait_for(lambda: "end" in end.codec.calls)
+    assert end.codec.octets == b"123"
+
+
 class Answering(End):
     """A connector's end; `asked`: octets came with the header."""
 
