@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from enum import Enum
 
 from vanrouter.adaptors.http1_chunks import ChunkedBody
-from vanrouter.adaptors.http1_encode import encode_request, encode_trailers, is_chunked_request
+from vanrouter.adaptors.http1_encode import encode_request, encode_trailers, is_chunked_request, write_chunk
 from vanrouter.adaptors.http1_head import END_OF_HEAD, MessageError, ResponseParser
 from vanrouter.adaptors.http_exchange import (
     ClientOwner,
@@ -115,11 +115,7 @@ class Http1Client:
         write = self.transport.write
         if not self._is_chunked_out:
             return write(data)
-        if len(data) < 4096:
-            return write(b"".join((b"%x\r\n" % len(data), data, b"\r\n")))
-        write(b"%x\r\n" % len(data))
-        write(data)
-        return write(b"\r\n")
+        return write_chunk(write, data)
 
     def end(self, trailers: Sequence[Header] = ()) -> None:
         """The request is complete."""

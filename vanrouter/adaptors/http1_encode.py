@@ -5,7 +5,7 @@ Layer: 4, pure. Source: RFC 9112 sections 3 to 7; RFC 9110 sections 8.6 and 10.1
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from vanrouter.adaptors.http_exchange import HTTP_1_1, Header, RequestHead, ResponseHead
 
@@ -26,6 +26,9 @@ NEEDS_LENGTH = frozenset((b"POST", b"PUT", b"PATCH"))
 """Methods whose requests say that they have no body (RFC 9110, section 8.6)."""
 
 LAST_CHUNK = b"0\r\n\r\n"
+
+SMALL_BYTES = 4096
+"""A chunk of fewer octets is written at once with its framing."""
 
 
 def _lines(headers: Sequence[Header]) -> bytes:
@@ -80,6 +83,15 @@ def encode_response(head: ResponseHead, *, connection: bytes | None, is_chunked:
     if is_chunked:
         out += b"Transfer-Encoding: chunked\r\n"
     return out + b"\r\n"
+
+
+def write_chunk(write: Callable[[bytes | memoryview], bool], data: bytes | memoryview) -> bool:
+    """Write octets of a body as one chunk; return what the last `write` answers. Large ones are not copied for it."""
+    if len(data) < SMALL_BYTES:
+        return write(b"".join((b"%x\r\n" % len(data), data, b"\r\n")))
+    write(b"%x\r\n" % len(data))
+    write(data)
+    return write(b"\r\n")
 
 
 def encode_trailers(trailers: Sequence[Header]) -> bytes:

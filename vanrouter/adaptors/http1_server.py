@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from enum import Enum
 
 from vanrouter.adaptors.http1_chunks import ChunkedBody
-from vanrouter.adaptors.http1_encode import encode_error, encode_response, encode_trailers
+from vanrouter.adaptors.http1_encode import encode_error, encode_response, encode_trailers, write_chunk
 from vanrouter.adaptors.http1_head import END_OF_HEAD, MessageError, RequestParser
 from vanrouter.adaptors.http_exchange import (
     HTTP_1_1,
@@ -340,11 +340,7 @@ class Http1Server:
         write = self.transport.write
         if not self._is_chunked_out:
             return write(data)
-        if len(data) < 4096:
-            return write(b"".join((b"%x\r\n" % len(data), data, b"\r\n")))
-        write(b"%x\r\n" % len(data))
-        write(data)
-        return write(b"\r\n")
+        return write_chunk(write, data)
 
     def on_resume(self) -> None:
         """The handler takes octets of the request again."""

@@ -45,12 +45,21 @@ class BodyReader:
         deliver: takes octets of the body; its answer, False for silence, is that of `feed`.
         is_chunked: the octets have the framing of chunks.
         limits: of the trailers.
+        length: octets of the body, as `Content-Length` says; None: its end tells.
     """
 
-    __slots__ = ("_chunks", "_deliver", "_is_open", "_left", "_rest", "trailers")
+    __slots__ = ("_awaited", "_chunks", "_deliver", "_is_open", "_left", "_rest", "trailers")
 
-    def __init__(self, deliver: Callable[[bytes | memoryview], bool], *, is_chunked: bool, limits: HeadLimits) -> None:
+    def __init__(
+        self,
+        deliver: Callable[[bytes | memoryview], bool],
+        *,
+        is_chunked: bool,
+        limits: HeadLimits,
+        length: int | None = None,
+    ) -> None:
         self._deliver = deliver
+        self._awaited = length
         self._is_open = True
         self._chunks = ChunkedBody(self._give, limits) if is_chunked else None
         self._left = 0
@@ -60,6 +69,10 @@ class BodyReader:
         self.trailers: Sequence[Header] = ()
 
     def _give(self, data: bytes | memoryview) -> None:
+        if self._awaited is not None:
+            self._awaited -= len(data)
+            if self._awaited < 0:
+                raise _broken("more octets than Content-Length says")
         self._is_open = self._deliver(data)
 
     def feed(self, octets: bytes | memoryview) -> bool:
@@ -144,6 +157,8 @@ class BodyReader:
         """
         if self._left or self._rest:
             raise _broken("a message that ends in the middle of a section")
+        if self._awaited:
+            raise _broken("fewer octets than Content-Length says")
         if self._chunks is not None:
             if not self._chunks.is_complete:
                 raise _broken("a body that ends before its last chunk")

@@ -58,7 +58,6 @@ class MessageRequest:
         "_head",
         "_is_cut",
         "_is_waiting",
-        "_left",
         "_message_id",
         "_producer",
         "_reply_to",
@@ -79,7 +78,6 @@ class MessageRequest:
         self._answer: OutgoingMessage | None = None
         self._message_id: Any = None
         self._reply_to = ""
-        self._left = -1
         self._is_cut = False
         self._is_waiting = False
         """The request waits for what follows its head."""
@@ -121,10 +119,10 @@ class MessageRequest:
         self._request = request
         if is_complete and not rest and request.length is None and not fields.is_chunked:
             request.length = 0
-        if request.length is not None:
-            self._left = request.length
         if request.length != 0:
-            self._body = BodyReader(self._deliver, is_chunked=fields.is_chunked, limits=connector.config.limits)
+            self._body = BodyReader(
+                self._deliver, is_chunked=fields.is_chunked, limits=connector.config.limits, length=request.length
+            )
         self._is_waiting = True
         if request.length is None and not fields.is_chunked and rest in EMPTY_BODIES and not is_complete:
             connector.shared.reactor.call_soon(self._begin)  # it may be all there is
@@ -155,10 +153,6 @@ class MessageRequest:
             raise PeerError("amqp:precondition-failed", "a request without reply-to or a message-id that is a number")
 
     def _deliver(self, data: bytes | memoryview) -> bool:
-        if self._left >= 0:
-            self._left -= len(data)
-            if self._left < 0:
-                raise PeerError("amqp:decode-error", "more octets than Content-Length says")
         return self._responder.data(data) if self._responder is not None else True
 
     def finish(self, settled: bool = False) -> None:
@@ -174,8 +168,6 @@ class MessageRequest:
                 self._begin()
             if self._body is not None:
                 self._body.end()
-                if self._left > 0:
-                    raise PeerError("amqp:decode-error", "fewer octets than Content-Length says")
         except PeerError:
             self._refuse()
             return

@@ -36,7 +36,7 @@ OUTCOMES = {RELEASED: Failure.NO_SERVICE, MODIFIED: Failure.UNANSWERED}
 class AnswerTaker:
     """One message at a reply address: head first, then the body for the exchange that it belongs to."""
 
-    __slots__ = ("_body", "_exchange", "_head", "_is_final", "_left", "_owner", "_response", "producer")
+    __slots__ = ("_body", "_exchange", "_head", "_is_final", "_owner", "_response", "producer")
 
     def __init__(self, owner: Answers, producer: Producer) -> None:
         self._owner = owner
@@ -47,8 +47,6 @@ class AnswerTaker:
         self._is_final = False
         self._response: ResponseHead | None = None
         """A head that waits for what follows it."""
-        self._left = -1
-        """Octets of the body still to come, where its length is known."""
 
     takes_early = True
 
@@ -89,9 +87,10 @@ class AnswerTaker:
                 exchange.requester.on_informational(response)
             return True
         self._is_final = True
-        self._left = -1 if response.length is None else response.length
         if response.length != 0:
-            self._body = BodyReader(self._deliver, is_chunked=fields.is_chunked, limits=listener.config.limits)
+            self._body = BodyReader(
+                self._deliver, is_chunked=fields.is_chunked, limits=listener.config.limits, length=response.length
+            )
         exchange.answer = self
         rest = octets[parsed.body_offset :]
         self._response = response
@@ -124,13 +123,7 @@ class AnswerTaker:
 
     def _deliver(self, data: bytes | memoryview) -> bool:
         exchange = self._exchange
-        if exchange is None:
-            return True
-        if self._left >= 0:
-            self._left -= len(data)
-            if self._left < 0:
-                raise PeerError("amqp:decode-error", "more octets than Content-Length says")
-        return exchange.requester.on_data(data)
+        return True if exchange is None else exchange.requester.on_data(data)
 
     def finish(self, settled: bool = False) -> None:
         """The message is complete."""
@@ -144,15 +137,13 @@ class AnswerTaker:
                 self._begin()
             if self._body is not None and self._exchange is not None:
                 self._body.end()
-                if self._left > 0:
-                    raise PeerError("amqp:decode-error", "fewer octets than Content-Length says")
         except PeerError:
             self._refuse()
             return
         exchange, self._exchange = self._exchange, None
         body = self._body
         self._settle(ACCEPTED)
-        if exchange is not None and self._is_final and body is not None and self._left <= 0:
+        if exchange is not None and self._is_final and body is not None:
             exchange.is_answered = True
             exchange.over()
             exchange.requester.on_end(body.trailers)

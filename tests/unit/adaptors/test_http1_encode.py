@@ -1,6 +1,13 @@
 import pytest
 
-from vanrouter.adaptors.http1_encode import encode_error, encode_request, encode_response, encode_trailers
+from vanrouter.adaptors.http1_encode import (
+    SMALL_BYTES,
+    encode_error,
+    encode_request,
+    encode_response,
+    encode_trailers,
+    write_chunk,
+)
 from vanrouter.adaptors.http1_head import RequestParser, ResponseParser
 from vanrouter.adaptors.http_exchange import HeadLimits, RequestHead, ResponseHead
 
@@ -51,3 +58,16 @@ def test_errors_are_for_people() -> None:
     parsed = ResponseParser(HeadLimits()).parse(head + b"\r\n\r\n", b"GET")
     assert parsed.length == len(body)
     assert encode_error(503, "x", is_head=True, connection=None).endswith(b"\r\n\r\n")
+
+
+@pytest.mark.parametrize("size", [1, SMALL_BYTES - 1, SMALL_BYTES, 100_000])
+def test_chunks(size: int) -> None:
+    pieces: list[bytes] = []
+
+    def write(data: bytes | memoryview) -> bool:
+        pieces.append(bytes(data))
+        return data == b"\r\n"
+
+    assert write_chunk(write, memoryview(bytes(size))) is (size >= SMALL_BYTES), "what the last call answers"
+    assert b"".join(pieces) == b"%x\r\n%b\r\n" % (size, bytes(size))
+    assert len(pieces) == (1 if size < SMALL_BYTES else 3)

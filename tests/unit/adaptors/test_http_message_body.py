@@ -213,3 +213,22 @@ def test_nobody_there() -> None:
     stage.router.reactor.run()
     assert stage.sender.states == [RELEASED]
     assert encode_message(Message(body=b"", is_data=True)) == encode_data(b"")
+
+
+@pytest.mark.parametrize(("length", "error"), [(5, None), (4, "more octets"), (6, "fewer octets"), (0, "more octets")])
+def test_a_body_of_known_length(length: int, error: str | None) -> None:
+    body = bytearray()
+    reader = BodyReader(lambda data: body.extend(data) is None, is_chunked=False, limits=HeadLimits(), length=length)
+
+    def read_all() -> None:
+        for section in (encode_data(b"hel"), encode_data(b"lo")):
+            reader.feed(section)
+        reader.end()
+
+    if error is None:
+        read_all()
+        assert body == b"hello"
+    else:
+        with pytest.raises(PeerError, match=error):
+            read_all()
+        assert len(body) <= max(length, 5)
