@@ -20,6 +20,9 @@ LinkId = NewType("LinkId", int)
 AREA = "0"
 """The only area that exists in any release (router protocol, section 0)."""
 
+MAX_ADDRESS_LENGTH = 2000
+"""Characters of an address that a link or a service may name. An address travels to every router of the network."""
+
 SUFFIX_LENGTH = 15
 """Characters of a random suffix: link names, temp addresses, correlators, mesh ids (router protocol, section 12)."""
 

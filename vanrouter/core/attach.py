@@ -16,7 +16,7 @@ from vanrouter.core.table import Treatment
 from vanrouter.engine import proton
 from vanrouter.engine.annotations import originated
 from vanrouter.engine.sections import Symbol, encode
-from vanrouter.ids import random_suffix
+from vanrouter.ids import MAX_ADDRESS_LENGTH, random_suffix
 
 if TYPE_CHECKING:
     from vanrouter.core.connection import Connection
@@ -38,6 +38,7 @@ FORBIDDEN = ("qd:forbidden", "Connectivity to the node is forbidden")
 NO_ROUTE = ("qd:no-route-to-dest", "No route to the destination node")
 NOT_FOUND = ("amqp:not-found", "Node not found")
 NO_TRANSACTIONS = ("amqp:not-implemented", "Transactions are not supported")
+ADDRESS_TOO_LONG = ("amqp:invalid-field", f"an address may have {MAX_ADDRESS_LENGTH} characters at most")
 TOO_MANY_LINKS = ("amqp:resource-limit-exceeded", "too many links on this connection")
 """Answers of section 1.7."""
 
@@ -249,6 +250,9 @@ class Attacher:
             text = router.space.dynamic_target(random_suffix())
             proton.terminus_set_address(proton.link_target(pn), text.encode())
         assert text is not None
+        if len(text) > MAX_ADDRESS_LENGTH:
+            self._refuse(pn, ADDRESS_TOO_LONG)
+            return
         internal = router.internal_receiver(text)
         if internal is not None:
             if not internal.allows(connection):
@@ -319,6 +323,9 @@ class Attacher:
             proton.terminus_set_address(proton.link_source(pn), text.encode())
         if text is None:
             self._refuse(pn, NO_ROUTE)
+            return
+        if len(text) > MAX_ADDRESS_LENGTH:
+            self._refuse(pn, ADDRESS_TOO_LONG)
             return
         internal = router.internal_sender(text)
         if internal is not None:

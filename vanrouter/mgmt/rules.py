@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
+from vanrouter.ids import MAX_ADDRESS_LENGTH
 from vanrouter.mgmt.attributes import quoted, suggestion
 from vanrouter.mgmt.entities import Entity, Registry
 from vanrouter.mgmt.entity_types import modules_of
@@ -173,6 +174,13 @@ def _tcp_connector_address(entity_type: EntityType, attributes: Attributes, _: R
         raise configuration_error(entity_type, "address", "Address must be set")
 
 
+def _address_length(entity_type: EntityType, attributes: Attributes, _: Registry) -> None:
+    length = len(str(attributes.get("address") or ""))
+    if length > MAX_ADDRESS_LENGTH:
+        reason = f"an address may have {MAX_ADDRESS_LENGTH} characters at most, not {length}"
+        raise configuration_error(entity_type, "address", reason)
+
+
 def _health_check(entity_type: EntityType, attributes: Attributes, _: Registry) -> None:
     probe = str(attributes.get("healthCheck", "none"))
     if probe not in ("none", "tcp") and not probe.startswith("http:/"):
@@ -295,13 +303,13 @@ _RULES: dict[str, tuple[_Rule, ...]] = {
     "connector": _AMQP_RULES,
     "sslProfile": (_ordinals,),
     "proxyProfile": (_port,),
-    "tcpListener": (_tcp_listener_address, _port, _profiles),
-    "tcpConnector": (_tcp_connector_address, _port, _profiles, _health_check),
-    "listenerAddress": (_listener_address,),
-    "httpListener": (_port, _profiles),
-    "httpConnector": (_port, _profiles),
+    "tcpListener": (_tcp_listener_address, _address_length, _port, _profiles),
+    "tcpConnector": (_tcp_connector_address, _address_length, _port, _profiles, _health_check),
+    "listenerAddress": (_listener_address, _address_length),
+    "httpListener": (_address_length, _port, _profiles),
+    "httpConnector": (_address_length, _port, _profiles),
     "address": (_address_match,),
-    "autoLink": (_auto_link,),
+    "autoLink": (_auto_link, _address_length),
     "log": (_log,),
     "logSink": (_log_sink,),
     "managementPermission": (_permission,),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from vanrouter.errors import PeerError
-from vanrouter.ids import AREA
+from vanrouter.ids import AREA, MAX_ADDRESS_LENGTH
 
 OPCODES: Final = ("HELLO", "RA", "LSR", "LSU", "MAR", "MAU")
 
@@ -23,7 +23,8 @@ MAX_INTEGER: Final = 2**63 - 1
 MAX_COST: Final = 2**31 - 1
 MAX_PEERS: Final = 1024
 """Neighbours that one router may name in `seen` or `peers`: eight times the C router's own limit."""
-MAX_KEY_LENGTH: Final = 2048
+MAX_KEY_LENGTH: Final = MAX_ADDRESS_LENGTH + 48
+"""Longer ones are left out: a C router lets its clients name them, and the rest of its update is good."""
 MAX_MESH_ID_LENGTH: Final = 64
 MAX_WEIGHT: Final = 1_000_000
 DEFAULT_HINT: Final = -1
@@ -239,7 +240,8 @@ def _descriptors(name: str, entries: object, max_addresses: int) -> dict[str, De
     descriptors: dict[str, Descriptor] = {}
     for entry in entries:
         descriptor = _descriptor(entry)
-        descriptors[descriptor.key] = descriptor
+        if len(descriptor.key) <= MAX_KEY_LENGTH:
+            descriptors[descriptor.key] = descriptor
     return descriptors
 
 
@@ -247,8 +249,8 @@ def _descriptor(entry: object) -> Descriptor:
     if not isinstance(entry, list | tuple) or not entry:
         raise _malformed("an address descriptor is not a list of at least one")
     key = entry[0]
-    if not isinstance(key, str) or key[:1] not in ("M", "H", "N") or len(key) > MAX_KEY_LENGTH:
-        raise _malformed("an address key is not of class M, H or N, or too long")
+    if not isinstance(key, str) or key[:1] not in ("M", "H", "N"):
+        raise _malformed("an address key is not of class M, H or N")
     count = len(entry)
     hint = entry[1] if count > 1 else DEFAULT_HINT
     if not isinstance(hint, int) or isinstance(hint, bool) or not 0 <= hint <= 4:

@@ -47,6 +47,24 @@ def test_a_receiver_from_nowhere(world: World) -> None:
     assert link.condition == ("qd:no-route-to-dest", "No route to the destination node")
 
 
+def test_an_address_that_is_too_long_harms_no_other(world: World) -> None:
+    near, far = world.chain("A", "B")
+    client = world.client(far)
+    router_limit = far.links_refused
+    for link in (client.receiver("x" * 2001), client.sender("x" * 2001), client.receiver("x" * 15_000)):
+        assert link.condition == ("amqp:invalid-field", "an address may have 2000 characters at most")
+    assert far.links_refused == router_limit + 3
+    longest = "y" * 2000
+    taken = {name: client.receiver(name, auto=ACCEPTED) for name in (longest, "news")}
+    for name, receiver in taken.items():
+        sender = world.client(near).sender(name)
+        world.until(lambda sender=sender: sender.credit)  # type: ignore[misc]
+        sent = sender.send(message(body="x"))
+        world.settle()
+        assert sent.state == ACCEPTED
+        assert receiver.contents
+
+
 @pytest.mark.parametrize("by_default", [True, False])
 def test_an_unavailable_address(world: World, by_default: bool) -> None:
     router = world.router(default_treatment=Treatment.UNAVAILABLE if by_default else Treatment.BALANCED)
