@@ -221,6 +221,7 @@ class AmqpConnections:
         engine = connection.engine
         if is_server:
             proton.transport_require_auth(engine.transport, settings.authenticate_peer)
+            engine.requires_auth = settings.authenticate_peer
             proton.transport_require_encryption(engine.transport, settings.require_encryption or settings.require_tls)
         if settings.sasl_username is not None:
             proton.connection_set_user(engine.connection, settings.sasl_username.encode())

@@ -347,6 +347,9 @@ class Connection:
         self.grants.clear()
         self.streams.clear()
         trace.stop(self.engine.transport)
+        fault = condition or self.engine.close_condition
+        if fault is not None and fault[0]:
+            self.router.note_fault(fault[0])
         self.router.on_connection_lost(self, condition)
         if self.on_closed is not None:
             self.on_closed(condition)

@@ -45,7 +45,8 @@ SCRUB_AT_ONCE = 64
 """Idle streaming links of a connection: looked at so often, kept, and detached at least so many at a time, or half of
 what is too many. The C router detaches 10 in 30 s (router protocol, section 2.5): memory would come back in hours."""
 
-
+MAX_FAULTS = 32
+"""Different conditions of broken connections that are counted apart."""
 NO_RADIUS = 1 << 30
 """Only interior routers know how far a message may have come (router protocol, section 4.4)."""
 
@@ -100,6 +101,8 @@ class Router:
         self.max_links = 100_000
         self.links_refused = 0
         self.sessions_refused = 0
+        self.faults: dict[str, int] = {}
+        """Connections that ended with an error of the AMQP layer, ours or the engine's, by condition."""
         self.radius = 0 if self.is_interior else NO_RADIUS
         self.nodes: dict[str, Node] = {}
         self.connections: dict[int, Any] = {}
@@ -379,6 +382,11 @@ class Router:
         """A connection exists from now on."""
         self.connections[connection.id] = connection
         self.amqp_connections[connection.id] = connection
+
+    def note_fault(self, condition: str) -> None:
+        """Count a connection that ended with an error condition. The engine has a dozen; more share one count."""
+        known = condition if condition in self.faults or len(self.faults) < MAX_FAULTS else "other"
+        self.faults[known] = self.faults.get(known, 0) + 1
 
     def on_connection_lost(self, connection: Connection, condition: tuple[str, str] | None) -> None:
         """A connection is over."""

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from vanrouter.engine import proton
+from vanrouter.engine.opening import UNEXPECTED, Opening, Verdict
 from vanrouter.engine.proton import (
     EVENT_CONNECTION_REMOTE_CLOSE,
     EVENT_CONNECTION_REMOTE_OPEN,
@@ -58,6 +59,7 @@ WRITABLE = 0x004
 # Shared by all connections: the loop is one thread, and nothing stays in them between two calls.
 _inbuf = bytearray(READ_BYTES)
 _inptr = from_buffer("char[]", _inbuf)
+_inview = memoryview(_inbuf)
 _outbuf = bytearray(WRITE_BYTES)
 _outptr = from_buffer("char[]", _outbuf)
 _outview = memoryview(_outbuf)
@@ -124,6 +126,7 @@ class EngineConnection:
         "bytes_in",
         "bytes_out",
         "channel",
+        "close_condition",
         "closing",
         "collector",
         "connection",
@@ -133,6 +136,8 @@ class EngineConnection:
         "leftover",
         "loop",
         "lost",
+        "opening",
+        "requires_auth",
         "transport",
     )
 
@@ -145,9 +150,15 @@ class EngineConnection:
         self._on_delivery: Callable[[Any], None] = handler.on_delivery
         self._on_flow: Callable[[Any], None] = handler.on_flow
         self.blocked = False
+        self.opening = Opening() if is_server else None
+        """Follows what a client says before it is authenticated."""
+        self.requires_auth = False
+        """An OPEN of a peer that is not authenticated counts for nothing."""
         self.leftover: memoryview | None = None
         self.lost = False
         self.closing = False
+        self.close_condition: tuple[str, str] | None = None
+        """What our CLOSE says is wrong."""
         self.bytes_in = 0
         self.bytes_out = 0
         self.heard_at = loop.now
@@ -194,6 +205,9 @@ class EngineConnection:
         self.heard_at = self.loop.now
         self.loop.dirty.add(self)
         transport = self.transport
+        if self.opening is not None and not self._may_say(_inview[:count]):
+            self.drop(UNEXPECTED)
+            return
         done = 0
         while done < count:
             taken = transport_push(transport, _inptr + done, count - done)
@@ -204,6 +218,22 @@ class EngineConnection:
             done += taken
         # Once for all that was read: octets of one delivery that came in several frames are handed on together.
         self.process()
+
+    def _may_say(self, octets: memoryview) -> bool:
+        """Look at what a client says before it is authenticated; from then on the engine is alone with it."""
+        assert self.opening is not None
+        verdict = Verdict.PASSED
+        if proton.sasl_outcome(proton.sasl_new(self.transport)) == proton.SASL_UNKNOWN:
+            verdict = self.opening.look(octets)
+        if verdict is not Verdict.MORE:
+            self.opening = None
+        return verdict is not Verdict.BROKEN
+
+    def _may_open(self) -> bool:
+        """Tell whether an OPEN counts: not where SASL has failed, nor without it where it is required."""
+        if proton.sasl_outcome(proton.sasl_new(self.transport)) not in (proton.SASL_UNKNOWN, proton.SASL_OK):
+            return False
+        return not self.requires_auth or bool(proton.transport_is_authenticated(self.transport))
 
     def _end_of_input(self, reason: str) -> None:
         proton.transport_close_tail(self.transport)
@@ -243,6 +273,9 @@ class EngineConnection:
         elif kind == EVENT_SESSION_REMOTE_CLOSE:
             handler.on_session_close(proton.event_session(event))
         elif kind == EVENT_CONNECTION_REMOTE_OPEN:
+            if not self._may_open():
+                self.drop(proton.condition_text(proton.transport_condition(self.transport)) or UNEXPECTED)
+                return
             handler.on_remote_open()
             self._tick()
         elif kind == EVENT_CONNECTION_REMOTE_CLOSE:
@@ -327,6 +360,7 @@ class EngineConnection:
         if self.lost or self.closing:
             return
         self.closing = True
+        self.close_condition = condition
         if condition is not None:
             proton.set_condition(proton.connection_condition(self.connection), *condition)
         proton.connection_close(self.connection)

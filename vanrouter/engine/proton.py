@@ -65,6 +65,9 @@ SND_MIXED = int(lib.PN_SND_MIXED)
 RCV_FIRST = int(lib.PN_RCV_FIRST)
 SSL_MODE_CLIENT: Any = lib.PN_SSL_MODE_CLIENT
 SSL_MODE_SERVER: Any = lib.PN_SSL_MODE_SERVER
+SASL_OK = int(lib.PN_SASL_OK)
+SASL_UNKNOWN = int(lib.PN_SASL_NONE)
+"""The outcome is not known yet."""
 SSL_VERIFY_PEER: Any = lib.PN_SSL_VERIFY_PEER
 SSL_VERIFY_PEER_NAME: Any = lib.PN_SSL_VERIFY_PEER_NAME
 SSL_ANONYMOUS_PEER: Any = lib.PN_SSL_ANONYMOUS_PEER
@@ -259,6 +262,7 @@ data_rewind = _bind("pn_data_rewind")
 
 # SASL and TLS.
 sasl_new = _bind("pn_sasl")
+sasl_outcome = _bind("pn_sasl_outcome")
 sasl_allowed_mechs = _bind("pn_sasl_allowed_mechs")
 sasl_config_name = _bind("pn_sasl_config_name")
 sasl_config_path = _bind("pn_sasl_config_path")

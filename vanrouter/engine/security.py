@@ -17,6 +17,13 @@ from vanrouter.errors import ConfigError
 DEFAULT_PROTOCOLS = "TLSv1.2 TLSv1.3"
 """TLS versions where a profile names none; older ones have to be asked for."""
 
+MECHANISMS = (
+    "EXTERNAL PLAIN ANONYMOUS LOGIN SCRAM-SHA-1 SCRAM-SHA-224 SCRAM-SHA-256 SCRAM-SHA-384 SCRAM-SHA-512 "
+    "SCRAM-SHA-1-PLUS SCRAM-SHA-224-PLUS SCRAM-SHA-256-PLUS SCRAM-SHA-384-PLUS SCRAM-SHA-512-PLUS DIGEST-MD5 CRAM-MD5 "
+    "GSSAPI GSS-SPNEGO GS2-KRB5 GS2-IAKERB NTLM OTP SRP PASSDSS-3DES-1 XOAUTH2 OAUTHBEARER"
+)
+"""All that Cyrus SASL has plugins for."""
+
 CA_WANTED = "one or more certificates in PEM are needed"
 
 
@@ -138,14 +145,17 @@ def start_tls(transport: Any, domain: Any, peer_host: str | None) -> None:
 def start_sasl(
     transport: Any, mechanisms: str | None, *, config_dir: str | None, config_name: str | None, allow_insecure: bool
 ) -> None:
-    """Put SASL under a transport. `mechanisms` is the space-separated list allowed; None = what the library offers."""
+    """Put SASL under a transport. `mechanisms` is the space-separated list allowed; None = what the library offers.
+
+    There is always a list: without one the engine hands on a `sasl-init` that names no mechanism, as a null pointer, to
+    Cyrus SASL (Proton 0.40; it ended the process).
+    """
     sasl = proton.sasl_new(transport)
     if config_dir:
         proton.sasl_config_path(sasl, config_dir.encode())
     if config_name:
         proton.sasl_config_name(sasl, config_name.encode())
-    if mechanisms is not None:
-        proton.sasl_allowed_mechs(sasl, mechanisms.encode())
+    proton.sasl_allowed_mechs(sasl, (MECHANISMS if mechanisms is None else mechanisms).encode())
     if allow_insecure:
         proton.sasl_set_allow_insecure_mechs(sasl, True)
 

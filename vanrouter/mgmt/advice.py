@@ -15,8 +15,10 @@ from vanrouter.mgmt.entities import EntityConfig
 
 TLS_VERSIONS = ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
 MECHANISMS = (
-    "EXTERNAL", "PLAIN", "ANONYMOUS", "SCRAM-SHA-1", "SCRAM-SHA-256", "SCRAM-SHA-512", "DIGEST-MD5", "CRAM-MD5",
-    "GSSAPI", "GSS-SPNEGO", "LOGIN", "XOAUTH2", "OAUTHBEARER", "NTLM",
+    "EXTERNAL", "PLAIN", "ANONYMOUS", "LOGIN", "SCRAM-SHA-1", "SCRAM-SHA-224", "SCRAM-SHA-256", "SCRAM-SHA-384",
+    "SCRAM-SHA-512", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-224-PLUS", "SCRAM-SHA-256-PLUS", "SCRAM-SHA-384-PLUS",
+    "SCRAM-SHA-512-PLUS", "DIGEST-MD5", "CRAM-MD5", "GSSAPI", "GSS-SPNEGO", "GS2-KRB5", "GS2-IAKERB", "NTLM", "OTP",
+    "SRP", "PASSDSS-3DES-1", "XOAUTH2", "OAUTHBEARER",
 )  # fmt: skip
 """Those that Cyrus SASL has plugins for; a site may have others, hence a warning only."""
 

@@ -118,6 +118,9 @@ HTTP_RETRIES = _counter("http_retries", "Requests of an HTTP service sent again,
 HTTP_LATENCY = _histogram("http_request", "From a request's head to the head of its answer.", *SERVICE)
 
 CONNECTIONS = _gauge("connections", "Open AMQP connections.", "role", "direction")
+CONNECTION_FAULTS = _counter(
+    "connection_faults", "Connections that ended with an error condition found here.", "condition"
+)
 CONNECTOR_UP = _gauge(
     "connector_up", "1 while a connector's control connection is open.", "name", "role", "host", "port"
 )

@@ -231,6 +231,7 @@ def _limits(site: Site) -> Families:
         "port_connections": sum(port.evicted for _, port in ports),
         "port_handshakes": sum(port.handshake_failures for _, port in ports),
     }
+    yield from families(series.CONNECTION_FAULTS, (((condition,), count) for condition, count in router.faults.items()))
     yield from families(series.REFUSED, (((cause,), count) for cause, count in refused.items()))
     dropped = {"log_lines": logs.dropped, "management_replies": site.management.undeliverable}
     yield from families(series.DROPPED, (((cause,), count) for cause, count in dropped.items()))

@@ -3,6 +3,8 @@ from __future__ import annotations
 import pytest
 
 from vanrouter.core.message_log import APPLICATION, PROPERTIES
+from vanrouter.engine import security
+from vanrouter.mgmt import advice
 from vanrouter.mgmt.advice import MESSAGE_COMPONENTS, Machine, advise
 from vanrouter.mgmt.config import load_text
 
@@ -85,6 +87,10 @@ def test_what_is_fine(text: str) -> None:
 
 def test_components_are_those_that_are_logged() -> None:
     assert {*MESSAGE_COMPONENTS} == {"none", "all", *PROPERTIES, APPLICATION}
+
+
+def test_mechanisms_are_those_that_the_engine_allows() -> None:
+    assert list(advice.MECHANISMS) == security.MECHANISMS.split()
 
 
 def test_a_type_without_advice() -> None:
