@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import sys
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from types import FrameType
 from typing import Any
 
+import vanrouter
 from tests.unit.core.engines import ACCEPTED, REJECTED, World, message
 from vanrouter.core.peer import Role
 from vanrouter.engine.annotations import encode
+
+PACKAGE = str(Path(vanrouter.__file__).parent)
+CORE = str(Path(PACKAGE) / "core")
 
 
 def from_router(world: World) -> tuple[Any, Any, Any]:
@@ -104,3 +114,92 @@ def test_a_link_ends_after_its_delivery_and_others_go_on(world: World) -> None:
     world.settle()
     world.check()
     assert rx.contents == [b"1", b"2"]
+
+
+# What a delivery costs, in steps: the same at each run and on each machine.
+
+
+def exchange(world: World, tx: Any, rx: Any, count: int) -> None:
+    for _ in range(count):
+        tx.send(b"x" * 100)
+    world.settle()
+    assert len(rx.contents) == count
+    rx.got.clear()
+
+
+def lines_run(action: Callable[[], None]) -> int:
+    """How many lines of the router's code ran, each round of a loop anew."""
+    count = 0
+
+    def trace(frame: FrameType, event: str, _arg: Any) -> Any:
+        nonlocal count
+        if not frame.f_code.co_filename.startswith(PACKAGE):
+            return None
+        count += event == "line"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        action()
+    finally:
+        sys.settrace(before)
+    return count
+
+
+def engine_calls(action: Callable[[], None]) -> Counter[str]:
+    """The calls of the engine that the core has made, by name."""
+    calls: Counter[str] = Counter()
+
+    def profile(frame: FrameType, event: str, arg: Any) -> None:
+        if event == "c_call" and arg.__name__.startswith("pn_") and frame.f_code.co_filename.startswith(CORE):
+            calls[arg.__name__] += 1
+
+    before = sys.getprofile()
+    sys.setprofile(profile)
+    try:
+        action()
+    finally:
+        sys.setprofile(before)
+    return calls
+
+
+def test_a_delivery_takes_no_more_steps_beside_idle_links_and_addresses(world: World) -> None:
+    router = world.router()
+    rx = world.client(router).receiver("a", credit=1000, auto=ACCEPTED)
+    tx = world.client(router).sender("a")
+    exchange(world, tx, rx, 100)
+    alone = lines_run(partial(exchange, world, tx, rx, 100))
+    idle = world.client(router)
+    for number in range(300):
+        idle.receiver(f"idle.{number}")
+        idle.sender(f"idle.{number}")
+        tx.client.receiver(f"beside.{number}")
+    exchange(world, tx, rx, 100)
+    more = lines_run(partial(exchange, world, tx, rx, 100)) - alone
+    assert abs(more) < 50, "one line for each delivery is 100, one look at each idle link 300"
+
+
+def test_engine_calls_of_a_delivery(world: World) -> None:
+    """Each costs more than most lines of Python: one more for each delivery has to have a reason."""
+    router = world.router()
+    rx = world.client(router).receiver("a", credit=1000, auto=ACCEPTED)
+    tx = world.client(router).sender("a")
+    exchange(world, tx, rx, 100)
+    calls = engine_calls(partial(exchange, world, tx, rx, 100))
+    for_each = {name: count // 100 for name, count in calls.items() if count >= 100}
+    assert for_each == {
+        # in, and out again
+        "pn_link_current": 1,
+        "pn_link_recv": 1,
+        "pn_delivery_partial": 1,
+        "pn_link_advance": 2,
+        "pn_delivery_settled": 2,
+        "pn_delivery": 1,
+        "pn_link_send": 1,
+        # the outcome
+        "pn_delivery_remote_state": 1,
+        "pn_delivery_update": 1,
+        "pn_delivery_settle": 2,
+    }
+    assert sum(count for count in calls.values() if count < 100) < 20
