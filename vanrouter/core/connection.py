@@ -23,7 +23,7 @@ from vanrouter.core.links import (
     Sender,
 )
 from vanrouter.core.message_log import MessageLog, log_sent
-from vanrouter.core.peer import Peer, Role
+from vanrouter.core.peer import EDGE, INTER_NETWORK, Peer, Role
 from vanrouter.core.stream_links import StreamLinks
 from vanrouter.engine import proton, trace
 from vanrouter.engine.annotations import Annotations, edge_section, next_hop_section
@@ -74,6 +74,8 @@ class Connection:
         self.capacity = DEFAULT_CAPACITY
         self.max_frame_bytes = 16384
         self.window_frames: int | None = None
+        self.annotates_as_edge = router.is_edge or role is INTER_NETWORK
+        """What goes out says neither where it entered the network nor which way it came."""
         self.strips_in = True
         self.strips_out = True
         self.opened_at = self.loop.now
@@ -165,8 +167,8 @@ class Connection:
 
     def section(self, annotations: Annotations, override: str | None) -> bytes:
         """Return the router annotations for a message that goes out here (section 4.3)."""
-        if self.router.is_edge or self.role is Role.INTER_NETWORK:
-            mesh = self.router.mesh_id if self.role is Role.EDGE else None
+        if self.annotates_as_edge:
+            mesh = self.router.mesh_id if self.role is EDGE else None
             return edge_section(annotations, override, mesh)
         return next_hop_section(annotations, override, self.router.own)
 

@@ -15,10 +15,10 @@ from vanrouter.core.buffer import VIEW
 from vanrouter.core.endpoints import Inlet, LocalProducer, LocalSink, NoSink, Outlet
 from vanrouter.core.fanout import MAX_COPY_BYTES, STRENGTH, CompleteFanout, multicast_targets
 from vanrouter.core.incoming import Incoming
-from vanrouter.core.links import Delivery, LinkKind, Receiver, Sender
+from vanrouter.core.links import ENDPOINT, Delivery, Receiver, Sender
 from vanrouter.core.settlement import TERMINAL
 from vanrouter.core.stream import REJECTED, RELEASED, Producer, Sink, StreamHead
-from vanrouter.core.table import Address, LocalService, Node, Treatment
+from vanrouter.core.table import CLOSEST, MULTICAST, UNAVAILABLE, Address, LocalService, Node
 from vanrouter.core.treatment import Destination, choose
 from vanrouter.engine import proton
 from vanrouter.engine.annotations import Annotations, originated
@@ -301,9 +301,9 @@ def send_whole(router: Router, to: str, content: bytes, flags: int, producer: Pr
     awaited = Awaited(producer)
     address = router.address_for(to)
     annotations = originated(flags)
-    if address is None or address.treatment == Treatment.UNAVAILABLE:
+    if address is None or address.treatment == UNAVAILABLE:
         _end_soon(router, awaited, RELEASED)
-    elif address.treatment <= Treatment.MULTICAST:
+    elif address.treatment <= MULTICAST:
         _send_copies(router, address, content, annotations, awaited)
     elif not _send_to_one(router, address, content, annotations, awaited):
         _end_soon(router, awaited, RELEASED)
@@ -445,9 +445,9 @@ def open_message(router: Router, to: str, first: bytes, flags: int, producer: Pr
     address = router.address_for(to)
     annotations = originated(flags)
     destination: Destination | None = None
-    if address is not None and address.treatment <= Treatment.MULTICAST:
+    if address is not None and address.treatment <= MULTICAST:
         return MulticastMessage(router, to, first, flags, producer)
-    if address is not None and Treatment.CLOSEST <= address.treatment != Treatment.UNAVAILABLE:
+    if address is not None and CLOSEST <= address.treatment != UNAVAILABLE:
         destination = choose(address, annotations, None, router.may_pass)
     if address is None or destination is None:
         return _no_way(router, producer)
@@ -465,7 +465,7 @@ def open_message(router: Router, to: str, first: bytes, flags: int, producer: Pr
     link = router.stream_link(sender)
     if link is sender and len(sender.queue) >= sender.capacity:
         return _no_way(router, producer)
-    moved_from = sender if link is not sender and sender.kind is LinkKind.ENDPOINT else None
+    moved_from = sender if link is not sender and sender.kind is ENDPOINT else None
     section = link.connection.section(annotations, None) if link.carries_annotations else b""
     outlet = MessageOutlet(router.forwarder, link, producer, moved_from, section + first)
     if isinstance(destination, Node):

@@ -21,7 +21,7 @@ from vanrouter.core.sending import EACH, Sending
 from vanrouter.core.settlement import Settlement, grant, hold_credit
 from vanrouter.core.stream import ACCEPTED, RELEASED
 from vanrouter.core.stream_entry import take_beginning, take_stream
-from vanrouter.core.table import Address, LocalService, Node, Treatment
+from vanrouter.core.table import BALANCED, MULTICAST, UNAVAILABLE, Address, LocalService, Node
 from vanrouter.core.transit import Discard, begin_routed, stream_link
 from vanrouter.core.treatment import Destination, choose, next_consumer
 from vanrouter.engine.annotations import NO_ANNOTATIONS, RESEND_RELEASED, STREAMING, Annotations, originated
@@ -79,7 +79,7 @@ class Forwarder(Receiving, Sending):
         link = sender.pn
         pn_out = new_delivery(link)
         if sender.carries_annotations:
-            section = connection.section(annotations, receiver.target_text)
+            section = self.section_for(receiver, sender, annotations)
             link_send(link, section, len(section))
         link_send(link, POINTER + start if start else POINTER, size - start)
         sender.credit -= 1
@@ -123,14 +123,14 @@ class Forwarder(Receiving, Sending):
         settled = delivery_settled(pn)
         destination: Destination | None = address.sole
         treatment = address.treatment
-        if destination is not None and treatment <= Treatment.MULTICAST and self.router.is_edge:
+        if destination is not None and treatment <= MULTICAST and self.router.is_edge:
             if receiver.address is None:  # it has copies in the interior as well: nobody has attached a link for them
                 destination = None
         if destination is None:
-            if treatment <= Treatment.MULTICAST:
+            if treatment <= MULTICAST:
                 self.forward_multicast(receiver, pn, settled, bytes(VIEW[start:size]), annotations, address)
                 return
-            if treatment == Treatment.UNAVAILABLE:
+            if treatment == UNAVAILABLE:
                 self.unroutable(receiver, pn, settled, address)
                 return
             destination = self._choose(address, annotations, receiver.connection, 0 if settled else 1)
@@ -178,7 +178,7 @@ class Forwarder(Receiving, Sending):
         if sender is None:
             self.unroutable(receiver, pn, settled, address)
             return
-        counted = address if address.treatment >= Treatment.BALANCED else None
+        counted = address if address.treatment >= BALANCED else None
         if self._is_open(sender, annotations):
             self.send_directly(receiver, pn, settled, sender, start, size, annotations, counted)
         else:
@@ -237,7 +237,7 @@ class Forwarder(Receiving, Sending):
 
     def count_outstanding(self, delivery: Delivery, address: Address, hop: Connection) -> None:
         """Note one more unsettled delivery of this address towards a neighbour (section 7.3)."""
-        if address.treatment >= Treatment.BALANCED:
+        if address.treatment >= BALANCED:
             delivery.address, delivery.hop = address, hop
             hop.hold(address)
             address.tracked += 1
@@ -254,9 +254,14 @@ class Forwarder(Receiving, Sending):
         return destination
 
     def section_for(self, receiver: Receiver | None, sender: Sender, annotations: Annotations) -> bytes:
-        """Return the router annotations for the next hop (sections 4.3 and 4.4)."""
-        override = None if receiver is None else receiver.target_text
-        return sender.connection.section(annotations, override)
+        """Return the router annotations for the next hop (sections 4.3 and 4.4): mostly those of the last message."""
+        connection = sender.connection
+        if receiver is None or connection.annotates_as_edge:
+            return connection.section(annotations, None if receiver is None else receiver.target_text)
+        if receiver.section_of is not annotations:
+            receiver.section = connection.section(annotations, receiver.target_text)
+            receiver.section_of = annotations
+        return receiver.section
 
     def resend(self, delivery: Delivery) -> bool:
         """A delivery was released: try the next path. False when none is left (section 7.6)."""
@@ -396,7 +401,7 @@ class Forwarder(Receiving, Sending):
             return False
         address.deliveries_from_container += 1
         annotations = originated(flags) if flags else NO_ANNOTATIONS
-        if address.treatment <= Treatment.MULTICAST:
+        if address.treatment <= MULTICAST:
             targets = multicast_targets(self.router, address, annotations, None, is_anonymous=True)
             self.send_copies(None, targets.senders(content), None, content, annotations, settled, address)
             for service in targets.services:

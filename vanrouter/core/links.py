@@ -42,6 +42,10 @@ class LinkKind(Enum):
     EDGE_DOWNLINK = "edge-downlink"
 
 
+CONTROL, DATA, STREAM, ENDPOINT = LinkKind.CONTROL, LinkKind.DATA, LinkKind.STREAM, LinkKind.ENDPOINT
+"""Bound once for what runs for each delivery (see `table`)."""
+
+
 class Streaming(Protocol):
     """A delivery that comes in pieces: what a receiver's current delivery is while it is not complete."""
 
@@ -101,6 +105,8 @@ class Receiver:
         "replenishes_at_once",
         "sampled",
         "sampled_before",
+        "section",
+        "section_of",
         "seen",
         "session",
         "target_text",
@@ -130,6 +136,9 @@ class Receiver:
         """It carries annotations, or all of it goes there: not for the shortest way through the forwarder."""
         self.seen: Annotations | None = None
         """Annotations of the last message: the next one mostly has the same, octet for octet."""
+        self.section_of: Annotations | None = None
+        self.section = b""
+        """The annotations of those for which the next hop's section was made last, and that section."""
         self.replenishes_at_once = False
         """Credit comes back when a message was routed, not when it is settled."""
         self.is_bounded = False

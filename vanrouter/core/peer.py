@@ -36,13 +36,17 @@ class Role(Enum):
     @property
     def is_router(self) -> bool:
         """Messages carry router annotations."""
-        return self not in (Role.NORMAL, Role.ROUTE_CONTAINER)
+        return self not in APPLICATION_ROLES
 
     @property
     def is_trusted(self) -> bool:
         """The peer is a router of this network, which answers for what it lets in."""
         return self.is_router and self is not Role.INTER_NETWORK
 
+
+APPLICATION_ROLES = (Role.NORMAL, Role.ROUTE_CONTAINER)
+EDGE, INTER_NETWORK = Role.EDGE, Role.INTER_NETWORK
+"""Bound once for what runs for each delivery (see `table`)."""
 
 INTER_ROUTER_DATA_CODE = 4
 """Value of `qd.inter-router-role`."""

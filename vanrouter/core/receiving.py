@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from vanrouter.core.buffer import BUFFER, BUFFER_BYTES, POINTER, VIEW
 from vanrouter.core.control import CONTROL_KEYS
 from vanrouter.core.guarding import Guarding, leads_elsewhere
-from vanrouter.core.links import Delivery, LinkKind, Receiver, Sender
+from vanrouter.core.links import CONTROL, Delivery, Receiver, Sender
 from vanrouter.core.refusing import Refusing
 from vanrouter.core.settlement import NO_ADDRESS, Settlement, grant
 from vanrouter.core.stream import ACCEPTED
@@ -185,7 +185,7 @@ class Receiving(Refusing, Guarding):
     def _begin_anonymous(self, receiver: Receiver, pn: Any, start: int, size: int, annotations: Annotations) -> None:
         """The message says where it goes: to-override, or the `to` property (section 4.5)."""
         router = self.router
-        is_control = receiver.kind is LinkKind.CONTROL
+        is_control = receiver.kind is CONTROL
         if is_control and router.control.take_repeated(receiver, pn, BUFFER, size):
             return
         to = annotations.to_override

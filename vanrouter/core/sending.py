@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from vanrouter.core.buffer import POINTER, VIEW, new_delivery
 from vanrouter.core.fanout import CompleteFanout
-from vanrouter.core.links import Delivery, LinkKind, Origin, Sender
+from vanrouter.core.links import CONTROL, DATA, STREAM, Delivery, Origin, Sender
 from vanrouter.core.settlement import Settlement, release_credit
 from vanrouter.engine.proton import delivery_settle, link_advance, link_credit, link_send
 
@@ -128,7 +128,7 @@ class Sending:
             copy.began = self.router.reactor.now
             if not settled and isinstance(origin, CompleteFanout):
                 origin.add(copy)
-            if sender.kind is LinkKind.DATA or sender.kind is LinkKind.CONTROL:
+            if sender.kind is DATA or sender.kind is CONTROL:
                 address.deliveries_transit += 1
             else:
                 address.deliveries_egress += 1
@@ -194,7 +194,7 @@ class Sending:
         if sender.closed:
             return
         sender.credit = link_credit(sender.pn)
-        if sender.kind is LinkKind.STREAM:
+        if sender.kind is STREAM:
             sender.connection.streams.release(sender)
         else:
             sender.update_ready()

@@ -131,8 +131,10 @@ class Settlement:
             if sender.rank:
                 sender.ease()
             sender.accepted += 1
-            if delivery.hop is not None:
-                self._one_less(delivery)
+            hop = delivery.hop
+            if hop is not None:
+                delivery.hop = None
+                hop.release(delivery.address)  # type: ignore[arg-type]  # set together with the hop
             pn_in = delivery.pn_in
             connection = receiver.connection
             del connection.incoming[pn_in]

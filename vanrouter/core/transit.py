@@ -16,7 +16,7 @@ from vanrouter.core.control_message import ControlMessage
 from vanrouter.core.deliveries import DeliveryInlet
 from vanrouter.core.endpoints import Inlet
 from vanrouter.core.incoming import Incoming
-from vanrouter.core.links import Delivery, LinkKind, Receiver, Sender
+from vanrouter.core.links import CONTROL, DATA, ENDPOINT, Delivery, Receiver, Sender
 from vanrouter.core.memory_bound import SMALL_BYTES, MemoryBound
 from vanrouter.core.settlement import (
     TERMINAL,
@@ -26,7 +26,7 @@ from vanrouter.core.settlement import (
     set_outcome,
 )
 from vanrouter.core.stream import ACCEPTED, MODIFIED, REJECTED, RELEASED, parse_stream_head
-from vanrouter.core.table import Address, LocalService, Node, Treatment
+from vanrouter.core.table import MULTICAST, UNAVAILABLE, Address, LocalService, Node
 from vanrouter.core.treatment import Destination, Retry, choose
 from vanrouter.engine import proton
 from vanrouter.engine.annotations import RESEND_RELEASED, UNLIMITED, Annotations
@@ -82,15 +82,15 @@ def begin_routed(
         tried: paths that have released it already.
     """
     router = forwarder.router
-    if receiver.kind is LinkKind.CONTROL and address is not None:
+    if receiver.kind is CONTROL and address is not None:
         ControlMessage(forwarder, receiver, pn, annotations, address, is_complete=is_complete).begin(content)
         return
-    if address is None or address.treatment == Treatment.UNAVAILABLE or router.is_control_key(address.key):
+    if address is None or address.treatment == UNAVAILABLE or router.is_control_key(address.key):
         forwarder.discard(receiver, pn, RELEASED, is_complete=is_complete)
         return
     if service is None:
         address.deliveries_ingress += 1
-    if address.treatment <= Treatment.MULTICAST:
+    if address.treatment <= MULTICAST:
         forwarder.begin_multicast(receiver, pn, content[start:], annotations, address, is_complete=is_complete)
         return
     destination: Destination | None = service or choose(
@@ -111,7 +111,7 @@ def begin_routed(
             link = stream_link(sender, owns_window=bool(annotations.flags & UNLIMITED))
         else:
             link = sender
-        moved_from = None if link is sender or sender.kind is not LinkKind.ENDPOINT else sender
+        moved_from = None if link is sender or sender.kind is not ENDPOINT else sender
         transit: Transit
         if annotations.flags & RESEND_RELEASED and not delivery_settled(pn):
             path = destination.connection if isinstance(destination, Node) else destination
@@ -127,7 +127,7 @@ def begin_routed(
 def stream_link(sender: Sender, *, owns_window: bool = False) -> Sender:
     """Return the link on which a stream for the destination of `sender` goes (section 2.5)."""
     connection = sender.connection
-    if sender.kind is LinkKind.DATA or connection.offers_streaming_links:
+    if sender.kind is DATA or connection.offers_streaming_links:
         return connection.trunk().streams.acquire(owns_window=owns_window)
     return sender
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from vanrouter.core.even import Turn, schedule_of
 from vanrouter.core.links import Sender
-from vanrouter.core.table import Address, LocalService, Node, Treatment
+from vanrouter.core.table import CLOSEST, EVEN, Address, LocalService, Node
 from vanrouter.core.turns import FULL, LeastLoaded
 from vanrouter.engine.annotations import Annotations
 
@@ -70,9 +70,9 @@ def choose(
         tried: destinations and neighbour connections that have released this delivery already.
         more: 1; 0 for a pre-settled one, which is nothing to wait for.
     """
-    if address.treatment == Treatment.CLOSEST:
+    if address.treatment == CLOSEST:
         return _closest(address, annotations, came_from, may_pass, tried)
-    if address.treatment == Treatment.EVEN:
+    if address.treatment == EVEN:
         return _even(address, annotations, came_from, may_pass, tried)
     return _balanced(address, annotations, came_from, may_pass, tried, more)
 
@@ -185,7 +185,7 @@ def next_consumer(address: Address, more: int) -> Sender | None:
 
     None: the choice has to be made with all rules, because another router may be better.
     """
-    if address.treatment == Treatment.CLOSEST:
+    if address.treatment == CLOSEST:
         turn = address.turn if address.turn < len(address.consumers) else 0
         address.turn = turn + 1
         return address.consumers[turn]

@@ -326,7 +326,8 @@ class EngineConnection:
         self.bytes_out += sent
         if sent == len(data):
             return True
-        self.leftover = memoryview(bytes(data[sent:]))
+        # What has been left once is ours already; a copy of the rest each time would be most of a slow peer's cost.
+        self.leftover = data[sent:] if self.blocked else memoryview(bytes(data[sent:]))
         if not self.blocked:
             self.blocked = True
             self.loop.modify(self.fd, READABLE | WRITABLE)

@@ -164,9 +164,12 @@ def test_what_the_socket_refuses_is_kept(pumps: Pumps, monkeypatch: pytest.Monke
     assert pumps.server.events == []
     pumps.near.flush()  # nothing is asked of the engine meanwhile
     assert pumps.near.bytes_out == 10
+    assert pumps.near.leftover is not None
+    kept = pumps.near.leftover.obj
     for _ in range(200):
         channel.room += 7
         pumps.reactor.run_once(0)
+        assert pumps.near.leftover is None or pumps.near.leftover.obj is kept  # copied once, however slow it is
     channel.room = 1 << 20
     pumps.settle()
     assert not pumps.near.blocked
