@@ -82,7 +82,8 @@ class Run:
     kinds: list[str]
     results: Results = field(default_factory=Results)
     failed: set[tuple[str, str]] = field(default_factory=set)
-    """Question and kind that are asked no more."""
+    """Question and kind of which a part is asked no more."""
+    _over: set[tuple[Part, str]] = field(default_factory=set)
     _took_s: dict[str, float] = field(default_factory=dict)
 
     def ask_all(self, rounds: int | None, minutes: float) -> None:
@@ -102,7 +103,7 @@ class Run:
         self.console.print(f"[bold]{name}[/]: {question.QUESTION}")
         begun = time.monotonic()
         seconds = self.world.seconds
-        kinds = [kind for kind in self.kinds if kind not in question.LEFT_OUT and (name, kind) not in self.failed]
+        kinds = [kind for kind in self.kinds if kind not in question.LEFT_OUT]
         if is_first and question.WARM_UP:
             self.world.seconds = WARM_UP_SECONDS
             for part, kind in product(question.PARTS, kinds):
@@ -116,12 +117,13 @@ class Run:
         self.console.print(f"  {time.monotonic() - begun:.0f} s", style="dim")
 
     def _measure(self, name: str, part: Part, kind: str) -> dict[str, float]:
-        """One part; a kind that cannot do it is left out of the question from then on, and the others go on."""
-        if (name, kind) in self.failed:
+        """One part; a kind that cannot do it is asked for it no more, and the others go on."""
+        if (part, kind) in self._over:
             return {}
         try:
             return part(self.world, kind)
         except BenchError as error:
+            self._over.add((part, kind))
             self.failed.add((name, kind))
             self.console.print(f"{name}, {kind}: {error}", style="red", markup=False)
             return {}

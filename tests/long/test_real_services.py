@@ -37,6 +37,8 @@ KINDS = ["VV", "VVV", "CV", "VC", "VCV", "CVC"]
 FILE_BYTES = 10_000_000_000
 BLOCK = random.Random(5).randbytes(1 << 20)
 SMALL_FILE_BYTES = 20_000_000
+LAST_OCTETS_S = 120.0
+"""One direction may be through long before the other."""
 MESSAGES = 500
 FTP_HOST = "127.0.0.2"
 """Where clients find the FTP service: its passive port has the same number here as where it is served."""
@@ -250,6 +252,7 @@ def collect(sock: socket.socket) -> str:
 @pytest.mark.timeout(3000)
 def test_ten_gigabytes_both_ways(network: Network) -> None:
     sums: dict[str, str] = {}
+    served = threading.Event()
 
     def serve(client: socket.socket) -> None:
         if not client.recv(1, socket.MSG_PEEK):
@@ -258,6 +261,7 @@ def test_ten_gigabytes_both_ways(network: Network) -> None:
         sender.start()
         sums["there"] = collect(client)
         sender.join()
+        served.set()
 
     with Threaded(serve) as server:
         port = through(network, server)
@@ -266,4 +270,5 @@ def test_ten_gigabytes_both_ways(network: Network) -> None:
             receiver.start()
             sums["sent"] = pump(client, FILE_BYTES)
             receiver.join()
+            assert served.wait(LAST_OCTETS_S), "the service has not seen the end"
     assert sums["sent"] == sums["there"] == sums["back"] == sums["received"]
