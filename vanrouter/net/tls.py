@@ -155,6 +155,8 @@ class Tls:
             self.session.do_handshake()
         except ssl.SSLWantReadError:
             self.flush()
+            if self._is_eof:
+                raise ssl.SSLEOFError(ssl.SSL_ERROR_EOF, "end of file in the handshake") from None
             return False
         except ssl.SSLError:
             self.flush()
@@ -176,8 +178,9 @@ class Tls:
         if count:
             self._incoming.write(_RECORDS_VIEW[:count])
         else:
+            # The session is not told: without a notice before it, it would take nothing more to send either, and a
+            # client that has shut down its socket alone would get no answer.
             self._is_eof = True
-            self._incoming.write_eof()
 
     def recv_into(self, buffer: bytearray, limit: int = 0) -> int:
         """Decrypt what the socket has, into `buffer` or its first `limit` octets; 0 at the end.
@@ -200,7 +203,8 @@ class Tls:
                     break
                 total += int(count)
         except ssl.SSLWantReadError:
-            if not total:
+            self.has_ended = self._is_eof
+            if not total and not self.has_ended:
                 self.has_rest = False
                 self.flush()
                 raise BlockingIOError from None

@@ -360,3 +360,38 @@ def test_a_reset_is_seen_with_much_to_write(loop: Loop, good: Credentials) -> No
     with pytest.raises(ConnectionResetError):
         receive_all(server)
     site.wait_until_empty()
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("has_notice", [False, True])
+def test_who_has_finished_still_gets_its_answer(
+    loop: Loop, good: Credentials, version: ssl.TLSVersion, has_notice: bool
+) -> None:
+    """Many clients shut down their socket without the notice of TLS: their half-close is one all the same."""
+    site = Site(loop, listener={"tls": files(good)})
+    context = client_context(good)
+    context.minimum_version = context.maximum_version = version
+    client = Secured(site.client(), context, "localhost")
+    server = accepted(site.server)
+    client.send(b"question")
+    if has_notice:
+        client.finish()
+    client.sock.shutdown(socket.SHUT_WR)
+    assert receive_all(server) == b"question"
+    server.sendall(b"answer" * 20_000)
+    server.close()
+    assert client.receive_all() == b"answer" * 20_000
+    site.wait_until_empty()
+
+
+def test_a_server_of_tls_that_has_finished_still_gets_the_rest(loop: Loop, good: Credentials) -> None:
+    site = Site(loop, connector={"tls": files(good), "host": "localhost"})
+    client = site.client()
+    server = Secured(accepted(site.server), server_context(good), None)
+    server.send(b"greeting")
+    server.sock.shutdown(socket.SHUT_WR)
+    assert receive_all(client) == b"greeting"
+    client.sendall(b"rest")
+    client.shutdown(socket.SHUT_WR)
+    assert server.receive_all() == b"rest"
+    site.wait_until_empty()
