@@ -20,12 +20,12 @@ from vanrouter.core.endpoints import LocalSink, NoSink, Outlet
 from vanrouter.core.forwarder import Forwarder
 from vanrouter.core.groups import Groups
 from vanrouter.core.guarding import Guard
-from vanrouter.core.links import DEFAULT_PRIORITY, Delivery, LinkKind, Receiver, Sender
+from vanrouter.core.links import DEFAULT_PRIORITY, ENDPOINT, Delivery, LinkKind, Receiver, Sender
 from vanrouter.core.memory_bound import MemoryBound
 from vanrouter.core.peer import Role
 from vanrouter.core.services import MessageService, MessageTaker, StreamService, Subscription
 from vanrouter.core.stream import RELEASED, Producer, Sink, StreamConsumer, parse_stream_head
-from vanrouter.core.table import Address, AddressTable, Node, Treatment, Watch
+from vanrouter.core.table import CLOSEST, UNAVAILABLE, Address, AddressTable, Node, Treatment, Watch
 from vanrouter.core.transit import stream_link
 from vanrouter.core.treatment import Destination, choose
 from vanrouter.engine.annotations import Annotations, originated
@@ -175,7 +175,7 @@ class Router:
         address = self.address_for(to)
         annotations = originated(flags)
         destination: Destination | None = None
-        if address is not None and Treatment.CLOSEST <= address.treatment != Treatment.UNAVAILABLE:
+        if address is not None and CLOSEST <= address.treatment != UNAVAILABLE:
             destination = address.sole_node  # it begins here: nobody's origin has to be asked
             if destination is None or destination.connection is None:
                 destination = choose(address, annotations, None, self.may_pass)
@@ -194,7 +194,7 @@ class Router:
         if link.busy is not None or link.queue:
             return self._no_way(producer)
         address.deliveries_ingress += 1
-        moved_from = sender if link is not sender and sender.kind is LinkKind.ENDPOINT else None
+        moved_from = sender if link is not sender and sender.kind is ENDPOINT else None
         outlet = Outlet(self.forwarder, link, producer, moved_from)
         if isinstance(destination, Node):
             outlet.hold_outstanding(address)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from vanrouter.core.buffer import BUFFER, VIEW
 from vanrouter.core.endpoints import Inlet
-from vanrouter.core.links import LinkKind, Receiver
+from vanrouter.core.links import CONTROL, Receiver
 from vanrouter.core.stream import make_head
-from vanrouter.core.table import LocalService, Treatment
+from vanrouter.core.table import MULTICAST, UNAVAILABLE, LocalService
 from vanrouter.engine.annotations import STREAMING, Annotations, parse
 from vanrouter.engine.messages import STREAM_CONTENT_TYPE, STREAM_MARKER, scan_stream_head
 from vanrouter.engine.values import NEED_MORE
@@ -52,7 +52,7 @@ def take_stream(
         annotations: what stands before its sections.
         is_complete: all of it is in the buffer.
     """
-    if not annotations.flags & STREAMING or receiver.kind is LinkKind.CONTROL:
+    if not annotations.flags & STREAMING or receiver.kind is CONTROL:
         return False
     if receiver.is_guarded or receiver.limit is not None:
         return False
@@ -86,7 +86,7 @@ def _only_service(router: Router, to: str | None, annotations: Annotations) -> L
     service = address.services[0]
     if not service.is_stream or service.takes_sections:
         return None
-    if address.treatment <= Treatment.MULTICAST or address.treatment == Treatment.UNAVAILABLE:
+    if address.treatment <= MULTICAST or address.treatment == UNAVAILABLE:
         return None
     address.deliveries_ingress += 1
     address.deliveries_to_container += 1
