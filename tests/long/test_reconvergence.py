@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import math
 import socket
 import sys
 import threading
@@ -55,12 +56,13 @@ class Probe:
                 return
 
     def failing_s(self, since: float) -> float:
-        """End; return for how long after `since` flows were begun that failed."""
+        """End; return for how long after `since` flows were begun that failed, infinity when none works any more."""
         self._over.set()
         self._thread.join()
         self._pool.shutdown()
         failed = [began for began, works in self.begun if began >= since and not works]
-        assert any(works for began, works in self.begun if began > since), "no flow works any more"
+        if not any(works for began, works in self.begun if began > since):
+            return math.inf  # seen of C routers after a cut, 46 s later
         return max(failed) - since + EVERY_S if failed else 0.0
 
 
@@ -139,6 +141,7 @@ def test_new_flows_fail_for_a_moment(tmp_path: Path, c_router: str, what: str) -
     here = lose(tmp_path / "here", None, what)
     there = lose(tmp_path / "there", c_router, what)
     print(f"{what}: new flows fail for {here:.2f} s, with C routers for {there:.2f} s")
+    assert math.isfinite(here)
     if what == "kill_the_transit":
         assert here <= there / 2
     else:
