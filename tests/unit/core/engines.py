@@ -395,6 +395,8 @@ class Client:
         if got is None:
             link = self.links[proton.delivery_link(pn)]
             assert isinstance(link, Drain)
+            if proton.link_current(link.pn) != pn:
+                return  # its turn comes when what is before it has been read; or it is settled, and this is late
             got = self.got[pn] = Got(link, pn)
             link.got.append(got)
         got.on_update()
@@ -706,10 +708,13 @@ class Got:
             self.was_settled = bool(proton.delivery_settled(self.pn))
             proton.link_advance(link)
             self.link.client.touch()
-            following = proton.link_current(link)
-            if following:
-                self.link.client.world.reactor.call_soon(partial(self._next, following))
+            self._take_following()
             return
+
+    def _take_following(self) -> None:
+        following = proton.link_current(self.link.pn)
+        if following:
+            self.link.client.world.reactor.call_soon(partial(self._next, following))
 
     def _next(self, pn: Any) -> None:
         if not self.link.client.is_lost and proton.link_current(self.link.pn) == pn:
@@ -747,6 +752,7 @@ class Got:
         self.is_over = True
         self.link.client.got.pop(self.pn, None)
         proton.delivery_settle(self.pn)
+        self._take_following()  # when it was not read to its end, the engine has moved on just now
         self.link.client.touch()
 
     def accept(self) -> None:
