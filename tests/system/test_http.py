@@ -25,6 +25,10 @@ from tests.system.http_service import pattern
 from tests.system.network import Network, eventually
 from tests.system.process import Program, free_port
 from tests.system.services import require, run
+from vanrouter.mgmt.vanflow import Attribute, RecordType
+from vanrouter.mgmt.vanflow_client import Collector
+from vanrouter.mgmt.vanflow_picture import Picture
+from vanrouter.mgmt.vanflow_summary import has_all_routers
 
 SERVICE = Path(__file__).with_name("http_service.py")
 
@@ -62,6 +66,7 @@ class World:
             self.network.section(site, http_connector("web", port))
             if name == "three":
                 self.network.section("B", http_connector("alone", port, hostOverride="inside.example"))
+                self.network.section("B", http_connector("counted", port))
                 self.network.section(
                     "B", ("tcpConnector", {"name": "plain", "host": "127.0.0.1", "port": port, "address": "plain"})
                 )
@@ -69,6 +74,8 @@ class World:
         self.network.section("A", http_listener("alone", "alone", forwardedHeaders=True))
         self.network.section("A", http_listener("limited", "alone", requestTimeoutSeconds=1))
         self.network.section("A", http_listener("plain", "plain"))
+        self.network.section("A", http_listener("counted", "counted"))
+        self.network.section("A", ("listener", {"name": "http", "host": "127.0.0.1", "port": 0, "http": True}))
         self.network.section("A", http_listener("nobody", "nobody", whenUnreachable="503"))
         self.network.section("A", http_listener("narrow", "alone", maxHeaderBytes=1024, maxHeaders=10))
         self.network.section("A", ("tcpListener", {"name": "tcp", "host": "127.0.0.1", "port": 0, "address": "alone"}))
@@ -271,6 +278,34 @@ def test_websocket(world: World, listener: str) -> None:
             piece = client.recv(65536)
             assert piece, (sizes, len(received))
             ws.receive_data(piece)
+
+
+def test_what_is_counted(world: World) -> None:
+    """By management, as metrics, and as a record of each request while somebody collects them."""
+    router = world.network["A"]
+    with Collector(f"127.0.0.1:{router.port('amqp')}") as collector:
+        assert collector.wait_for(has_all_routers, 20.0)
+        with kept_alive(world.port("counted")) as client:
+            for method, path in (("GET", "/a"), ("GET", "/status/404"), ("PUT", "/b")):
+                ask(client, method, path, body=b"12345" if method == "PUT" else None)
+
+        def requests(picture: Picture) -> list[tuple[object, ...]]:
+            found = picture.of_type(RecordType.BIFLOW_APP).values()
+            names = (Attribute.PROTOCOL, Attribute.METHOD, Attribute.RESULT, Attribute.OCTETS)
+            return sorted(tuple(str(record.get(name)) for name in names) for record in found)
+
+        expected = [("HTTP/1.1", "GET", "200", "0"), ("HTTP/1.1", "GET", "404", "0"), ("HTTP/1.1", "PUT", "200", "5")]
+        assert collector.wait_for(lambda picture: requests(picture) == expected, 20.0), "the records of the requests"
+    van = [sys.executable, "-c", "from vanrouter.cli.van import main; main()", "manage", "query", "httpRequestInfo"]
+    rows = json.loads(run(*van, "--json", env={"VAN_URL": f"amqp://127.0.0.1:{router.port('amqp')}"}).stdout)
+    (row,) = [row for row in rows if row["name"] == "i_127.0.0.1_counted"]
+    assert (row["direction"], row["requests"], row["bytesIn"]) == ("in", 3, 5)
+    assert row["details"] == {"GET:200": 1, "GET:404": 1, "PUT:200": 1}
+    metrics = fetch(f"http://127.0.0.1:{router.port('http')}/metrics")
+    labels = 'address="counted",kind="httpListener",name="counted"'
+    for status, count in (("200", 2), ("404", 1)):
+        assert f'vanrouter_http_requests_total{{{labels},status="{status}"}} {count}.0' in metrics
+    assert f"vanrouter_http_request_seconds_count{{{labels}}} 3.0" in metrics
 
 
 def test_503_without_a_service(world: World) -> None:
