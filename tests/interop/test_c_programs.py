@@ -181,14 +181,15 @@ PLACES = (
 
 
 def read_types(programs: Programs, bus: Sequence[str], names: Iterable[str]) -> None:
-    """QUERY each type, and READ its first entity where the type has the operation."""
+    """QUERY each type, and READ its first entity where the type has the operation and the C router allows it."""
     operations = programs.manage("GET-OPERATIONS", at=bus)
 
     def read(name: str) -> None:
         rows = programs.manage("QUERY", f"--type={name}", at=bus)
         assert isinstance(rows, list), name
-        if rows and "READ" in operations[name]:
-            found = programs.manage("READ", f"--type={name}", f"--identity={rows[0]['identity']}", at=bus)
+        if rows and "READ" in operations[rows[0]["type"]] and not rows[0]["type"].endswith("routerMetrics"):
+            which = (f"--type={rows[0]['type']}", f"--identity={rows[0]['identity']}")
+            found = programs.manage("READ", *which, at=bus)
             assert found["identity"] == rows[0]["identity"]
 
     with ThreadPoolExecutor(2) as pool:

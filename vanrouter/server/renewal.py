@@ -81,8 +81,10 @@ class Renewal:
         site = self._site
         kind = entity.type.short
         if kind == "log":
+            was_traced = trace.is_wanted()
             site.options.logs.update(entity.text("module"), changes)
-            if entity.text("module") == "PROTOCOL":
+            # Also by the level of DEFAULT. Who was traced by itself goes on where this changes nothing.
+            if trace.is_wanted() is not was_traced:
                 self.trace_as_logged()
         elif kind == "logSink":
             site.options.logs.put_sink(entity.identity, entity.attributes)

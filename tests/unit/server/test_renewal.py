@@ -83,3 +83,24 @@ def test_a_vhost_that_contradicts_itself_is_refused(bench: Bench) -> None:
             "UPDATE", {"groups": {"g": {"users": "a", "remoteHosts": "9.9.9.9-1.1.1.1"}}}, type="vhost", name="vhost/h"
         )
     assert entity(bench, "vhost", "vhost/h").attributes.get("groups") is None
+
+
+def test_frames_are_traced_as_the_level_of_all_modules_says(bench: Bench) -> None:
+    """The module PROTOCOL follows DEFAULT; the trace of one connection is left alone by changes of other modules."""
+    client = bench.connect()
+
+    def traced() -> set[object]:
+        return {row["enableProtocolTrace"] for row in bench.manager.query("connection")}
+
+    def level(module: str, words: str) -> None:
+        bench.manager.call("UPDATE", {"enable": words}, type="log", identity=f"log/{module}")
+
+    assert traced() == {False}
+    level("DEFAULT", "debug+")
+    assert traced() == {True}
+    level("DEFAULT", "info+")
+    assert traced() == {False}
+    identity = str(client.there.id)
+    bench.manager.call("UPDATE", {"enableProtocolTrace": True}, type="connection", identity=identity)
+    level("HTTP", "debug+")
+    assert traced() == {True, False}
