@@ -20,7 +20,7 @@ LinkId = NewType("LinkId", int)
 AREA = "0"
 """The only area that exists in any release (router protocol, section 0)."""
 
-MAX_ADDRESS_LENGTH = 2000
+MAX_ADDRESS_LENGTH = 4000
 """Characters of an address that a link or a service may name. An address travels to every router of the network."""
 
 SUFFIX_LENGTH = 15

@@ -48,7 +48,7 @@ def test_descriptors_are_lists_as_long_as_needed() -> None:
 
 
 def test_addresses_that_are_too_long_are_left_out() -> None:
-    keys = ["Ma", "M" + "x" * 2047, "M" + "x" * 2048, "M" + "x" * 60_000]
+    keys = ["Ma", "M" + "x" * 4047, "M" + "x" * 4048, "M" + "x" * 60_000]
     body = {"id": "B", "pv": 2, "area": "0", "mobile_seq": 4, "exist": [[key] for key in keys]}
     update = parse_control("MAU", body, 9)
     assert isinstance(update, messages.MobileUpdate)
