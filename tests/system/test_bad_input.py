@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import struct
 import time
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from proton import Message, Timeout
+from proton.reactor import AtLeastOnce, AtMostOnce
+from proton.utils import BlockingConnection
 
 from tests.system.conftest import StartSites
 from tests.system.harness import Router, Section, Sites, tcp_connector, tcp_listener
@@ -20,6 +25,9 @@ AMQP = b"AMQP\x00\x01\x00\x00"
 SASL = b"AMQP\x03\x01\x00\x00"
 PATIENCE_S = 10.0
 FRAMING = "amqp:connection:framing-error"
+DROPPED = "qdr_dropped_presettled_deliveries_total"
+MEGABYTES_KEPT = 30
+"""More than the queues of a session and of five links: 1 MiB, and 250 messages of 10 kB on each link."""
 UNAUTHORIZED = "amqp:unauthorized-access"
 
 
@@ -91,11 +99,18 @@ def bystander(sites: Sites) -> Iterator[socket.socket]:
     deadline = time.monotonic() + PATIENCE_S
     while True:
         with connect(sites.a.port("echo")) as client:
-            client.sendall(b"!")
-            if client.recv(1) == b"!":
+            if answers(client):
                 yield client
                 return
         assert time.monotonic() < deadline, "no flow gets through"
+
+
+def answers(client: socket.socket) -> bool:
+    try:
+        client.sendall(b"!")
+        return client.recv(1) == b"!"
+    except ConnectionError:
+        return False
 
 
 @pytest.fixture(autouse=True)
@@ -108,13 +123,17 @@ def nobody_else_notices(sites: Sites, bystander: socket.socket) -> Iterator[None
     sites.a.check_log()
 
 
-def count(router: Router, condition: str) -> float:
+def series(router: Router, name: str) -> float:
     url = f"http://127.0.0.1:{router.port('http')}/metrics"
     request = urllib.request.Request(url, headers={"Accept": "text/plain"})
     with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
         text = answer.read().decode()
-    found = re.search(rf'^vanrouter_connection_faults_total{{condition="{condition}"}} (\S+)$', text, re.MULTILINE)
+    found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
     return float(found[1]) if found else 0.0
+
+
+def count(router: Router, condition: str) -> float:
+    return series(router, f'vanrouter_connection_faults_total{{condition="{condition}"}}')
 
 
 def say(port: int, octets: bytes) -> bytes:
@@ -171,3 +190,63 @@ def receive_until(client: socket.socket, wanted: bytes) -> None:
         data = client.recv(65_536)
         assert data, answer
         answer += data
+
+
+def flow(handle: int, credit: int) -> bytes:
+    return frame(0x13, [UInt(0), UInt(2**31 - 1), UInt(0), UInt(1000), UInt(handle), UInt(0), UInt(credit)])
+
+
+def send_while_it_may(router: Router, address: str, limit: int, *, settled: bool) -> int:
+    """Send messages of 10 kB as long as there is credit; return how many went before it stayed away."""
+    connection = BlockingConnection(f"amqp://127.0.0.1:{router.port('amqp')}", timeout=PATIENCE_S)
+    try:
+        sender = connection.create_sender(address, options=AtMostOnce() if settled else AtLeastOnce())
+        message = Message(body=bytes(10_000))
+        sent = 0
+        while sent < limit:
+            try:
+                connection.wait(lambda: sender.link.credit > 0, timeout=3)
+            except Timeout:
+                break
+            for _ in range(sender.link.credit):
+                sender.link.send(message)
+                sent += 1
+        return sent
+    finally:
+        connection.close()
+
+
+def resident_bytes(router: Router) -> int:
+    return int(Path(f"/proc/{router.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def deaf_peer(sites: Sites, name: str, *, credit: int) -> socket.socket:
+    """A consumer whose session takes everything, which reads no more once its links are there."""
+    client = connect(sites.a.port("amqp"))
+    client.settimeout(PATIENCE_S)
+    client.sendall(AMQP + OPEN + frame(0x11, [None, UInt(0), UInt(2**31 - 1), UInt(1000)]))
+    for handle in range(5):
+        client.sendall(attach(handle, f"{name}{handle}", receives=True, address=name))
+    receive_until(client, f"{name}4".encode())
+    if credit:
+        client.sendall(b"".join(flow(handle, credit) for handle in range(5)))
+    return client
+
+
+@pytest.mark.parametrize("credit", [0, 1_000_000], ids=["never grants credit", "never reads"])
+def test_who_takes_nothing_holds_senders_back(sites: Sites, credit: int) -> None:
+    name = f"deaf-{credit}"
+    with deaf_peer(sites, name, credit=credit):
+        before = resident_bytes(sites.a)
+        assert 0 < send_while_it_may(sites.a, name, 5_000, settled=False) <= 500
+        assert resident_bytes(sites.a) - before < MEGABYTES_KEPT << 20
+
+
+@pytest.mark.parametrize("credit", [0, 1_000_000], ids=["never grants credit", "never reads"])
+def test_settled_messages_for_who_takes_nothing_are_dropped(sites: Sites, credit: int) -> None:
+    name = f"settled-{credit}"
+    with deaf_peer(sites, name, credit=credit):
+        before, dropped = resident_bytes(sites.a), series(sites.a, DROPPED)
+        sent = send_while_it_may(sites.a, name, 10_000, settled=True)
+        assert resident_bytes(sites.a) - before < MEGABYTES_KEPT << 20
+        assert sent < 10_000 or series(sites.a, DROPPED) > dropped
