@@ -107,6 +107,9 @@ check_python() {
         || die "$PYTHON is $("$PYTHON" -V 2>&1); Python 3.11 or newer is needed (set PYTHON)"
 }
 
+# PyYAML's compiled part gains PyPy nothing, and to make it takes PyPy minutes.
+case "$PYTHON" in *pypy*) export PYYAML_FORCE_LIBYAML=0 ;; esac
+
 make_venv() {
     [ -x "$VENV/bin/python" ] && "$VENV/bin/python" -c 'import pip' 2>/dev/null && return
     say "creating $VENV with $("$PYTHON" -V 2>&1 | head -n 1)"
