@@ -59,6 +59,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "--minutes", type=float, default=MINUTES, help=f"no further round begins that would end later ({MINUTES:g})"
     )
     parser.add_argument("--seconds", type=float, default=0.5, help="length of one run (default: 0.5)")
+    parser.add_argument(
+        "--connections",
+        type=int,
+        metavar="N",
+        help="new_connections: so many of them, a million for example, and what memory stays behind",
+    )
     parser.add_argument("--json", type=Path, help="file for the record (default: standard output)")
     parser.add_argument("--router", action="append", default=[], metavar="NAME=COMMAND", help="another router")
     parser.add_argument("--profile", action="store_true", help="where the routers' time goes, room by room")
@@ -150,6 +156,7 @@ def main(argv: list[str] | None = None) -> int:
         kinds = [kind for kind in commands if not options.kinds or kind in options.kinds.split(",")]
         with tempfile.TemporaryDirectory(prefix="bench-") as folder, Programs(Path(folder)) as programs:
             world = World(programs, Path(folder), commands, options.seconds)
+            world.connections = options.connections
             if options.profile:
                 return show_rooms(console, world)
             run = Run(console, world, questions, kinds)

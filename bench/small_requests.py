@@ -13,6 +13,8 @@ QUESTION = "rate and latency of HTTP/1.1 requests of 100 octets on connections t
 LEFT_OUT = TLS_ONLY
 ROUNDS_AT_MOST = None
 WARM_UP = False
+SLOWEST_PER_S = 100
+"""Of new connections; who is slower is not waited for."""
 CONNECTIONS = (1, 32, 128)
 FIGURES = (
     Figure(key="requests_1", title="requests, 1 connection", unit="/s"),
@@ -34,12 +36,13 @@ TARGETS = (
 )
 
 
-def ask(world: World, port: int, connections: int, kind: str = "requests") -> dict[str, Any]:
-    """One run of the load program."""
+def ask(world: World, port: int, connections: int, kind: str = "requests", count: int = 0) -> dict[str, Any]:
+    """One run of the load program: for the world's seconds, or so many connections."""
     load = world.programs.python(
-        "bench.load.tcp_client", kind, port, "--connections", connections, "--seconds", world.seconds
+        *("bench.load.tcp_client", kind, port, "--connections", connections, "--seconds", world.seconds),
+        *("--count", count),
     )
-    answer = load.answer(ANSWER_TIMEOUT_S)
+    answer = load.answer(ANSWER_TIMEOUT_S + count / SLOWEST_PER_S)
     world.programs.end(load)
     return answer
 

@@ -55,6 +55,8 @@ class World:
         self.folder = folder
         self.kinds = kinds
         self.seconds = seconds
+        self.connections: int | None = None
+        """How many new connections to make, instead of as many as the time allows."""
         self.busiest_load = 0.0
         """CPU of the busiest AMQP load process, as a share of a core: near 1 it measured itself."""
         self._networks: dict[tuple[str, Shape], Network] = {}
