@@ -20,6 +20,9 @@ import h2.connection
 import h2.events
 import h2.exceptions
 
+WINDOW_BYTES = 1 << 20
+"""What a server takes ahead of itself, besides the 64 KiB that HTTP/2 begins with."""
+
 
 class Zeros:
     """So many octets of zero, taken off at the beginning; there may be more of them than memory."""
@@ -52,6 +55,7 @@ class Http2Connection(threading.Thread):
         """Serve until the other end goes."""
         with contextlib.suppress(OSError, h2.exceptions.ProtocolError), self._sock:
             self._h2.initiate_connection()
+            self._h2.increment_flow_control_window(WINDOW_BYTES)
             self._flush()
             while data := self._sock.recv(65536):
                 for event in self._h2.receive_data(data):
@@ -65,6 +69,7 @@ class Http2Connection(threading.Thread):
         if isinstance(event, h2.events.RequestReceived):
             headers = [(str(name), str(value)) for name, value in event.headers]
             self._requests[event.stream_id] = ({"headers": headers}, hashlib.sha256(), [0])
+            self._h2.increment_flow_control_window(WINDOW_BYTES, event.stream_id)
             if dict(headers)[":path"] == "/refuse":
                 self._h2.reset_stream(event.stream_id, 7)
             elif dict(headers)[":path"] == "/goaway":
