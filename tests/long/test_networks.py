@@ -123,6 +123,7 @@ def send_message(network: Network, near: str, far: str, size: int, folder: Path)
         giver.wait_for("^done accepted")
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("kinds", ["VVV", "CVC"])
 def test_many_cuts(network: Network, c_router: str, echo_port: int, kinds: str) -> None:  # noqa: F811
     """The transit router is killed and started again; it listens, the others come back by themselves."""

@@ -61,6 +61,10 @@ def test_the_other_interior_takes_over(network: Network, echo_port: int) -> None
         active = [row["container"] for row in rows if row["active"]]
         assert sorted(row["container"] for row in rows) == ["I", "J"]
         assert len(active) == 1
+    for interior in "IJ":  # it shows each as active, as a C router does
+        with ManagementClient(f"127.0.0.1:{network[interior].port('amqp')}") as client:
+            rows = [row for row in client.query("connection", ["active", "role"]) if row["role"] == "edge"]
+            assert [row["active"] for row in rows] == [True]
     network[active[0]].kill()
     eventually(lambda: all(succeeds(port) for port in ports), 15)
 

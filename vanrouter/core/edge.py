@@ -445,11 +445,6 @@ class EdgeServer:
         """It is gone, and its links before it."""
         self._edges.pop(connection, None)
 
-    def is_active(self, connection: Connection) -> bool:
-        """Tell whether an edge uses a connection: others are its spares."""
-        edge = self._edges.get(connection)
-        return edge is not None and edge.tracking is not None
-
     def on_link_gone(self, link: Receiver | Sender) -> None:
         """A link has ended: what the edge was told of a proxy out is told anew with the next one."""
         edge = self._edges.get(link.connection)

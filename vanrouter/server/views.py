@@ -264,7 +264,7 @@ def memory() -> tuple[int | None, int | None]:
 def connection_row(connection: Connection, now: float) -> dict[str, Any]:
     """Return the row of an AMQP connection."""
     security = connection.security
-    edges = connection.router.edges
+    edge = connection.router.edge
     user = None if security is None else security.user
     properties: dict[str, Any] = {}
     for key, value in connection.peer.properties.items():
@@ -294,7 +294,7 @@ def connection_row(connection: Connection, now: float) -> dict[str, Any]:
         "sslSsf": None if security is None or not security.is_encrypted else 256,
         "ssl": security is not None and security.is_encrypted,
         "opened": connection.is_opened,
-        "active": edges is None or not connection.has_echo_rules or edges.is_active(connection),
+        "active": edge is None or edge.is_active(connection),
         "adminStatus": "enabled",
         "operStatus": "closing" if connection.engine.closing else "up",
         "uptimeSeconds": int(now - connection.opened_at),

@@ -303,16 +303,15 @@ def test_the_next_uplink_takes_over(world: World) -> None:
     world.settle()
     assert not spare.senders
     assert not spare.receivers
-    assert edge.edges is not None
-    assert (edge.edges.is_active(near), edge.edges.is_active(spare)) == (True, False)
-    assert second.edges is not None
-    assert not second.edges.is_active(spare_far)
+    assert edge.edge is not None
+    assert (edge.edge.is_active(near), edge.edge.is_active(spare)) == (True, False)
+    assert second.edge is None
     below = world.client(second).receiver("b", auto=ACCEPTED)
     world.until(lambda: tx.credit == 250)
     near.engine.drop(None)
     world.until(lambda: edge.table.addresses["Mb"].is_reachable)
     assert addresses(spare_far) == {"HE", "Ma", "Mb"}
-    assert second.edges.is_active(spare_far)
+    assert edge.edge.is_active(spare)
     up, down = tx.send(message()), world.client(second).sender("a").send(message())
     world.settle()
     assert (up.state, down.state) == (ACCEPTED, ACCEPTED)
