@@ -71,8 +71,8 @@ class ServiceRecord:
         """Where a listener is bound; where a connector connects to."""
         self.address = address
         self.process = process
-        self.flows = 0
-        """Connections so far, recorded or not."""
+        self.flows = 1 if kind is ServiceKind.CONNECTOR else 0
+        """Connections so far, recorded or not. A connector's own counts, as in `connectionsOpened` and at C routers."""
         self.requests = 0
         """Requests so far, where something observes them; recorded or not."""
 

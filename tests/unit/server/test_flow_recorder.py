@@ -68,7 +68,7 @@ def test_services(bench: Bench) -> None:
     found = bench.sent()
     listener, connector = found[bench.listener.identity], found[bench.connector.identity]
     assert (listener[0], listener[19], listener[40]) == (RecordType.LISTENER, "svc", 0)
-    assert (connector[0], connector[Attribute.PROCESS]) == (RecordType.CONNECTOR, "p:1")
+    assert (connector[0], connector[Attribute.PROCESS], connector[40]) == (RecordType.CONNECTOR, "p:1", 1)
     assert Attribute.PROCESS not in listener
     for _ in range(20):
         bench.flow()
@@ -91,7 +91,7 @@ def test_both_ends_on_one_router_make_one_record(bench: Bench) -> None:
     assert other is not None
     other.proxy_host, other.proxy_port = "127.0.0.1", "5"
     bench.recorder.changed(other, COUNTERPART)
-    assert bench.connector.flows == 1
+    assert bench.connector.flows == 2
     bench.recorder.on_octets(flow, is_towards_server=True)
     bench.recorder.on_octets(other, is_towards_server=True)
     bench.time_s += 0.5
