@@ -125,7 +125,7 @@ class Recorder:
             Attribute.DEST_PORT: record.port,
             Attribute.VAN_ADDRESS: record.address,
             Attribute.PROCESS: record.process,
-            Attribute.FLOW_COUNT_L4: record.flows,
+            Attribute.FLOW_COUNT_L4: 0,  # a connector's own connection is counted with its first flow, or at its end
         }
         kept = self.add(RecordType.LISTENER if is_listener else RecordType.CONNECTOR, attributes)
         record.identity = kept.identity

@@ -68,7 +68,7 @@ def test_services(bench: Bench) -> None:
     found = bench.sent()
     listener, connector = found[bench.listener.identity], found[bench.connector.identity]
     assert (listener[0], listener[19], listener[40]) == (RecordType.LISTENER, "svc", 0)
-    assert (connector[0], connector[Attribute.PROCESS], connector[40]) == (RecordType.CONNECTOR, "p:1", 1)
+    assert (connector[0], connector[Attribute.PROCESS], connector[40]) == (RecordType.CONNECTOR, "p:1", 0)
     assert Attribute.PROCESS not in listener
     for _ in range(20):
         bench.flow()
@@ -76,6 +76,8 @@ def test_services(bench: Bench) -> None:
     assert bench.sent()[bench.listener.identity][Attribute.FLOW_COUNT_L4] == 20
     bench.recorder.write_counts(101.0)
     assert bench.listener.identity not in bench.sent()
+    bench.recorder.end_service(bench.connector)
+    assert bench.sent()[bench.connector.identity][Attribute.FLOW_COUNT_L4] == 1
     bench.recorder.end_service(bench.listener)
     bench.recorder.end_service(bench.listener)
     assert Attribute.END_TIME in bench.sent()[bench.listener.identity]
