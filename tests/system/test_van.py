@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.system.network import Network
+from tests.system.network import Network, eventually
 from tests.system.pki import Pki
 from tests.system.process import free_port
 
@@ -39,6 +39,8 @@ def network(tmp_path_factory: pytest.TempPathFactory, echo_port: int, pki: Pki) 
         made.start()
         made["paris"].port("to-shop")  # both know each other by then
         made["rome"].wait_for(r"container_id=hut")
+        hut = ("stat", "-e", "hut")  # its name travels in an update of its own
+        eventually(lambda: run(*hut, VAN_URL=f"amqp://127.0.0.1:{made['paris'].port('amqp')}").returncode == 0, 30)
         yield made
         made.stop()
     finally:
