@@ -10,7 +10,7 @@ paths, asks routers that became reachable, advertises → the commands are retur
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from vanrouter.errors import PeerError
 from vanrouter.routing import messages
@@ -26,7 +26,7 @@ from vanrouter.routing.neighbours import Adjacency, Link, Neighbours
 from vanrouter.routing.origins import Origins
 from vanrouter.routing.outbox import Outbox
 from vanrouter.routing.pacing import Pacing
-from vanrouter.routing.paths import PathMap
+from vanrouter.routing.paths import PathMap, Peers
 from vanrouter.routing.views import ControlCounters, NodeView, view_of, view_of_self
 
 MAU_REPEAT_S = 0.5
@@ -69,6 +69,7 @@ class ControlPlane(Origins):
         self._radius = 0
         self._causes = Causes()
         self._is_dirty = False
+        self._newest = None
         self._is_urgent = False
         self._is_own_changed = False
         self._wants_ra = False
@@ -453,7 +454,11 @@ class ControlPlane(Origins):
 
     def _change_topology(self, cause: str) -> None:
         self._is_dirty = True
+        self._newest = None
         self._causes.note(cause)
+
+    def _link_states(self) -> Mapping[str, Peers]:
+        return self._nodes.link_states(self._peers)
 
     # -- what follows from a change ------------------------------------------------------------------------------------
 
@@ -478,7 +483,7 @@ class ControlPlane(Origins):
         self.counters.path_computations += 1
         self.topology_generation += 1
         self.last_topology_change = now
-        self._paths = PathMap(self.router_id, self._nodes.link_states(self._peers))
+        self._paths, self._newest = PathMap(self.router_id, self._link_states()), None
         self._install(now)
         self._pacing.note_paths(now, len(self._nodes))
         if self._peers:

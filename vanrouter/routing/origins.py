@@ -6,8 +6,10 @@ once for each topology and origin.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from vanrouter.routing.addresses import bare_id
-from vanrouter.routing.paths import PathMap
+from vanrouter.routing.paths import PathMap, Peers
 
 
 class Origins:
@@ -16,6 +18,10 @@ class Origins:
     router_id: str
     _paths: PathMap
     _radius: int
+    _is_dirty: bool
+    """Something has changed since the paths were computed; they are, once they were left alone for long enough."""
+    _newest: PathMap | None
+    """Paths by what is known now, if somebody asked for them meanwhile."""
 
     def is_valid_origin(self, router_id: str, origin: str | None) -> bool:
         """Whether a message that entered the network at `origin` may be passed on towards `router_id` (section 6.3).
@@ -35,8 +41,26 @@ class Origins:
         return forwarded is None or origin == self.router_id or router_id in forwarded
 
     def may_pass(self, router_id: str, origin: str | None) -> bool:
-        """Whether a message for one destination may: also over links that only this end has announced so far."""
-        return self.is_valid_origin(router_id, origin) or self._paths.passes(bare_id(origin or ""), router_id)
+        """Whether a message for one destination may.
+
+        Also over links that only this end has announced so far, and by link states that came after the last
+        computation: they are a quarter of a second ahead of it at most, and the routers behind may have used them.
+        """
+        if self.is_valid_origin(router_id, origin):
+            return True
+        origin = bare_id(origin or "")
+        return self._paths.passes(origin, router_id) or (
+            self._is_dirty and self._newest_paths().passes(origin, router_id)
+        )
+
+    def _newest_paths(self) -> PathMap:
+        if self._newest is None:
+            self._newest = PathMap(self.router_id, self._link_states())
+        return self._newest
+
+    def _link_states(self) -> Mapping[str, Peers]:
+        """Return the peers of all routers, as known now."""
+        raise NotImplementedError
 
     def is_plausible_trace(self, origin: str, trace_length: int) -> bool:
         """Whether a message that entered the network at `origin` may have passed so many routers.
