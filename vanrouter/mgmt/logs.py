@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import logging
 import syslog
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from itertools import islice
 
 from vanrouter.errors import ConfigError, MisuseError
 from vanrouter.mgmt.entity_types import DEFAULT_LOG_MODULE, LOG_MODULES, modules_of
 from vanrouter.mgmt.levels import LEVELS, parse_levels
 from vanrouter.mgmt.lines import TIME_FORMAT, Clock, Event, clean, json_line
+from vanrouter.mgmt.recent import RecentEvents
 from vanrouter.mgmt.sinks import Line, Sink, Writer, open_sink
 
 MODULE_OF_LOGGER: dict[str, str] = {
@@ -59,8 +58,8 @@ MODULE_OF_LOGGER: dict[str, str] = {
 
 WARNING = LEVELS.index("warning")
 
-RING_EVENTS = 1000
-"""Events kept for GET-LOG."""
+RECENT_EVENTS = 1000
+"""Events that GET-LOG answers with at most."""
 
 _RANK_TO_PYTHON = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL)
 _PRIORITIES = (syslog.LOG_DEBUG, syslog.LOG_INFO, syslog.LOG_WARNING, syslog.LOG_ERR, syslog.LOG_CRIT)
@@ -98,7 +97,7 @@ class Logs:
         self._settings = _initial()
         self._sinks: dict[str, Sink] = {}
         self._writer = Writer()
-        self._ring: deque[tuple[str, str, str, str, int, float]] = deque(maxlen=RING_EVENTS)
+        self._recent = RecentEvents()
         self._counts = {module: dict.fromkeys(LEVELS, 0) for module in LOG_MODULES}
         self._hidden: list[str] = []
         self.on_event: Callable[[Event], object] = lambda event: None
@@ -277,7 +276,7 @@ class Logs:
             texts += [clean(line, self._hidden) for line in lines]
         file = record.pathname.rpartition("/vanrouter/")[2]
         for text in texts:
-            self._ring.append((module, level, text, file, record.lineno, record.created))
+            self._recent.add((module, level, text, file, record.lineno, record.created))
         event = Event(module=module, level=level, texts=texts, file=file, line=record.lineno, created=record.created)
         if rank >= WARNING:
             self.on_event(event)
@@ -298,8 +297,7 @@ class Logs:
 
     def entries(self, limit: int) -> list[list[object]]:
         """Return the newest `limit` events, oldest first, as GET-LOG has them."""
-        start = max(len(self._ring) - limit, 0)
-        return [[*event[:5], int(event[5])] for event in islice(list(self._ring), start, None)]
+        return [[*event[:5], int(event[5])] for event in self._recent.newest(min(limit, RECENT_EVENTS))]
 
     def counts(self) -> list[dict[str, object]]:
         """Return the rows of `logStats`."""
