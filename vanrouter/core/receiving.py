@@ -87,10 +87,15 @@ class Receiving(Refusing, Guarding):
             else:
                 out.on_update(pn)
             return
+        begun = connection.incoming.get(pn)
+        if begun is not None and type(begun) is not Delivery and begun.receiver.current is begun:
+            begun.more()  # a stream in the middle: the engine need not be asked what this is
+            return
         receiver = connection.recent  # mostly it is the same link again, and one question to the engine is enough
         if receiver is None or link_current(receiver.pn) != pn:
             if not delivery_readable(pn):
-                self._on_producer_update(connection, pn)
+                if begun is not None:
+                    self._on_producer_update(begun, pn)
                 return
             receiver = connection.receivers.get(delivery_link(pn))
             if receiver is None:
@@ -102,13 +107,11 @@ class Receiving(Refusing, Guarding):
         else:
             current.more()
 
-    def _on_producer_update(self, connection: Connection, pn: Any) -> None:
-        incoming = connection.incoming.get(pn)
-        if incoming is not None:
-            if type(incoming) is Delivery:
-                self.settlement.on_producer_update(incoming, pn)
-            else:
-                incoming.on_producer_update()
+    def _on_producer_update(self, begun: Any, pn: Any) -> None:
+        if type(begun) is Delivery:
+            self.settlement.on_producer_update(begun, pn)
+        else:
+            begun.on_producer_update()
 
     def begin(self, receiver: Receiver, pn: Any) -> None:
         """Take a new delivery."""
