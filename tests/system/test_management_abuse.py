@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,9 +20,8 @@ REQUESTS = 10_000
 NOWHERE = 1_000
 BODY_BYTES = 100 << 20
 CHUNK = b"\0" * (256 << 10)
-MEMORY_KB = 40_000 if sys.implementation.name == "cpython" else 70_000
-"""What a body of that size may add: the bound of messages for the router itself, twice. PyPy collects later, and
-keeps the code that it makes."""
+MEMORY_KB = 40_000
+"""What a body of that size may add: the bound of messages for the router itself, twice."""
 PATIENCE_S = 90.0
 
 
