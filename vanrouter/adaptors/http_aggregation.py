@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from vanrouter.adaptors.http_exchange import Failure, Header, Requester, RequestHead, ResponseHead
 from vanrouter.adaptors.http_message import Fields, decode_response
 from vanrouter.adaptors.http_message_body import BodyReader
-from vanrouter.adaptors.http_message_listener import Answers, MessageExchange, MessageForm
+from vanrouter.adaptors.http_message_listener import MAX_HEAD_BYTES, Answers, MessageExchange, MessageForm
 from vanrouter.core.stream import ACCEPTED, REJECTED, RELEASED, Producer, Sink
 from vanrouter.engine.messages import parse_head
 from vanrouter.engine.sections import NEED_MORE
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 JSON, MULTIPART = "json", "multipart"
 
 MAX_COLLECTED_BYTES = 16 << 20
-"""Of all answers to one request; those beyond it are rejected."""
+"""Of all answers to one request; beyond it there is no answer, as one without some of them would not tell."""
 BOUNDARY_OCTETS = 15
 
 
@@ -88,8 +88,20 @@ class Collector:
         if self._producer is not None:
             self._content += data
             if len(self._content) > MAX_COLLECTED_BYTES:
-                self._settle(REJECTED)
+                self._give_up()
         return True
+
+    def _give_up(self) -> None:
+        """This answer alone is too long: so is what its request would be answered with."""
+        octets = bytes(self._content[:MAX_HEAD_BYTES])
+        try:
+            parsed = parse_head(octets, 0, len(octets), is_complete=False)
+        except PeerError:
+            parsed = NEED_MORE
+        exchange = None if parsed is NEED_MORE else self._answers.exchange_of(parsed)
+        self._settle(REJECTED)
+        if exchange is not None:
+            exchange.fail(Failure.ANSWERS_TOO_LONG)
 
     def finish(self, settled: bool = False) -> None:
         """It is whole."""
@@ -146,9 +158,10 @@ class AggregatedExchange(MessageExchange):
         self._octets = 0
 
     def add(self, part: Part) -> bool:
-        """Take one answer; False: it is too large."""
+        """Take one answer; False: all together are too long, and the client has been told."""
         self._octets += len(part.body)
         if self._octets > MAX_COLLECTED_BYTES:
+            self.fail(Failure.ANSWERS_TOO_LONG)
             return False
         self._parts.append(part)
         return True
@@ -157,6 +170,9 @@ class AggregatedExchange(MessageExchange):
         """All copies are settled: answer, whatever the servers said."""
         if state == RELEASED and not self._parts:
             self.fail(Failure.NO_SERVICE)
+            return
+        if state == REJECTED and self.refusal() is Failure.TOO_LONG:
+            self.fail(Failure.TOO_LONG)
             return
         parts = self._parts
         if not parts:

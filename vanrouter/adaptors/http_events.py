@@ -7,18 +7,22 @@ from __future__ import annotations
 
 from functools import partial
 
-from vanrouter.adaptors.http_exchange import Requester, RequestHead, ResponseHead
+from vanrouter.adaptors.http_exchange import Failure, Requester, RequestHead, ResponseHead
 from vanrouter.adaptors.http_message_listener import Answers, MessageExchange, MessageForm
+from vanrouter.core.stream import REJECTED
 
 ONLY_POST = b"Invalid method for event channel httpListener, only POST is allowed."
 
 
 class Event(MessageExchange):
-    """One event: whatever becomes of it, the client is told that it was taken."""
+    """One event: whatever becomes of it, the client is told that it was taken, as long as it can be sent."""
 
     __slots__ = ()
 
     def on_sent(self, state: int) -> None:
+        if state == REJECTED and self.refusal() is Failure.TOO_LONG:  # it has gone to nobody
+            self.fail(Failure.TOO_LONG)
+            return
         self.over()
         self.requester.on_response(ResponseHead(204, [], length=0))
 

@@ -133,6 +133,10 @@ class Failure(Enum):
     """CANCEL."""
     BAD_REQUEST = (400, 0x1, "the request is not HTTP")
     """Found in its body (PROTOCOL_ERROR)."""
+    TOO_LONG = (413, 0x8, "a request that goes to several services at once is kept whole: it may have 16 MiB")
+    """`core.fanout.MAX_COPY_BYTES` (CANCEL)."""
+    ANSWERS_TOO_LONG = (502, 0x2, "the answers of all services together are longer than the 16 MiB that are collected")
+    """`http_aggregation.MAX_COLLECTED_BYTES` (INTERNAL_ERROR)."""
     CANCELLED = (499, 0x8, "the client did not wait for the answer")
     """CANCEL. The status is for statistics only."""
 

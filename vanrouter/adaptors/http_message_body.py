@@ -195,6 +195,7 @@ class OutgoingMessage:
         "_is_complete",
         "_is_http2",
         "_is_over",
+        "_octets",
         "_router",
         "_sender",
         "_sink",
@@ -210,6 +211,7 @@ class OutgoingMessage:
         self._is_http2 = is_http2
         self._is_chunked = is_chunked
         self._gathered = bytearray(head)
+        self._octets = len(head)
         self._sink: Sink | None = None
         self._awaited: Waiting | None = None
         self._has_data = False
@@ -220,6 +222,11 @@ class OutgoingMessage:
     def is_complete(self) -> bool:
         """Whether all of it has been given."""
         return self._is_complete
+
+    @property
+    def is_too_long(self) -> bool:
+        """Whether it has more octets than its destinations can be sent."""
+        return 0 < self._router.message_limit(self._to) < self._octets
 
     def begin(self) -> None:
         """There is a body: send what is there at the end of the turn, if the message is not complete by then."""
@@ -245,6 +252,7 @@ class OutgoingMessage:
         return is_open
 
     def _put(self, octets: bytes) -> bool:
+        self._octets += len(octets)
         if self._sink is not None:
             return self._sink.push(octets)
         self._gathered += octets

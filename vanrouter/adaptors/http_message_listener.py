@@ -229,11 +229,17 @@ class MessageExchange:
             return
         failure = OUTCOMES.get(state)
         if state == REJECTED:
-            failure = Failure.BAD_REQUEST if self._messages.is_http2 else Failure.BAD_RESPONSE
+            failure = self.refusal()
         if failure is not None:
             self.fail(Failure.BROKEN if self.answer is not None else failure)
         else:
             self.on_taken()
+
+    def refusal(self) -> Failure:
+        """Return why the request was rejected."""
+        if self._message is not None and self._message.is_too_long:
+            return Failure.TOO_LONG
+        return Failure.BAD_REQUEST if self._messages.is_http2 else Failure.BAD_RESPONSE
 
     def on_taken(self) -> None:
         """Accepted, or settled without a state: the answer comes, or is there already."""

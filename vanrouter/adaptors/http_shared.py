@@ -61,6 +61,9 @@ class HttpRouter(StreamRouter, Protocol):
     def open_message(self, to: str, first: bytes, flags: int, producer: Producer) -> Sink:
         """Begin a message that goes out piece by piece; RELEASED at the end of the turn when there is no way."""
 
+    def message_limit(self, to: str) -> int:
+        """Octets that a message in pieces may have to get there: REJECTED beyond; 0: any number."""
+
 
 class Shared:
     """The loop, the wheel and the counters of all HTTP services."""

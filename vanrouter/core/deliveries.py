@@ -473,6 +473,11 @@ def open_message(router: Router, to: str, first: bytes, flags: int, producer: Pr
     return outlet
 
 
+def message_limit(address: Address | None) -> int:
+    """Return how many octets a message in pieces may have: those beyond are REJECTED; 0: any number."""
+    return MAX_COPY_BYTES if address is not None and address.treatment <= MULTICAST else 0
+
+
 def _no_way(router: Router, producer: Producer) -> Sink:
     router.reactor.call_soon(lambda: producer.outcome(RELEASED, True))
     return NoSink()

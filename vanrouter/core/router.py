@@ -14,7 +14,14 @@ from typing import Any
 from vanrouter.core.auto_links import AutoLinks
 from vanrouter.core.connection import Connection
 from vanrouter.core.control import CONTROL_KEYS, ControlHost
-from vanrouter.core.deliveries import Awaited, DeliveryConsumer, DeliveryService, open_message, send_whole
+from vanrouter.core.deliveries import (
+    Awaited,
+    DeliveryConsumer,
+    DeliveryService,
+    message_limit,
+    open_message,
+    send_whole,
+)
 from vanrouter.core.edge import EdgeHost, EdgeServer
 from vanrouter.core.endpoints import LocalSink, NoSink, Outlet
 from vanrouter.core.forwarder import Forwarder
@@ -267,6 +274,10 @@ class Router:
     def open_message(self, to: str, first: bytes, flags: int, producer: Producer) -> Sink:
         """Begin a message that goes out piece by piece; RELEASED at the end of the turn when there is no way."""
         return open_message(self, to, first, flags, producer)
+
+    def message_limit(self, to: str) -> int:
+        """Return how many octets a message in pieces may have there: a multicast is kept whole; 0: any number."""
+        return message_limit(self.address_for(to))
 
     def stream_link(self, sender: Sender) -> Sender:
         """Return the link of a message that goes where `sender` leads, and brings no window of its own."""

@@ -67,6 +67,7 @@ class MessageRouter:
         self.consumers: dict[str, DeliveryConsumer] = {}
         self.sent: list[tuple[str, bytes]] = []
         self.opened = 0
+        self.limit = 0
         self._numbers = count(1)
 
     def new_delivery_address(self, consumer: DeliveryConsumer) -> Subscription:
@@ -104,6 +105,9 @@ class MessageRouter:
         sink = consumer.on_delivery(originated(flags), awaited)
         sink.push(first)
         return sink
+
+    def message_limit(self, to: str) -> int:
+        return self.limit
 
 
 class Nowhere:

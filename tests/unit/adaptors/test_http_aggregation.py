@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.unit.adaptors.http2_peers import Asker
 from tests.unit.adaptors.message_router import FakeShared, listener_config
-from tests.unit.adaptors.test_http_message_listener import Application, get
+from tests.unit.adaptors.test_http_message_listener import Application, get, post
 from vanrouter.adaptors import http_aggregation
 from vanrouter.adaptors.http_aggregation import AggregatedForm
 from vanrouter.adaptors.http_exchange import Failure
@@ -86,7 +86,30 @@ def test_answers_that_are_none_or_too_large(monkeypatch: Any) -> None:
     asker, late = ask("json")
     assert late.answer(answer(b"3\r\n", **{"Transfer-Encoding": "chunked"})) == [REJECTED]
     assert late.answer(answer(bytes(700))) == [ACCEPTED]
-    assert late.answer(answer(bytes(700))) == [REJECTED]
-    assert late.answer(answer(bytes(2000))) == [REJECTED]
     late.settle()
-    assert len(json.loads(asker.body)) == 1
+    assert len(json.loads(asker.body)) == 1, "what is no HTTP is not told"
+    for too_long in ([700, 700], [2000]):
+        asker, late = ask("json")
+        outcomes = [outcome for size in too_long for outcome in late.answer(answer(bytes(size)))]
+        assert outcomes[-1] == REJECTED
+        assert asker.failure is Failure.ANSWERS_TOO_LONG
+        assert late.answer(answer(b"one more")) == [ACCEPTED]
+        late.settle()
+        assert asker.head is None
+
+
+def test_a_request_too_long_for_many() -> None:
+    asker, late = ask("json")
+    late.router.limit = 1000
+    late.settle(REJECTED)  # what the services say of a short one
+    assert asker.head is not None
+    shared = FakeShared()
+    shared.router.limit = 1000
+    form = AggregatedForm(shared, listener_config(aggregation="json"), "svc")  # type: ignore[arg-type]
+    late, asker = Late(shared.router), Asker()
+    exchange = form.begin(post(), asker)
+    shared.router.reactor.run()
+    exchange.data(bytes(1000))
+    late.settle(REJECTED)
+    assert asker.failure is Failure.TOO_LONG
+    assert asker.failure.status == 413

@@ -6,7 +6,7 @@ from tests.unit.adaptors.http2_peers import Asker
 from tests.unit.adaptors.message_router import FakeShared, listener_config
 from tests.unit.adaptors.test_http_message_listener import Application
 from vanrouter.adaptors.http_events import ONLY_POST, EventForm
-from vanrouter.adaptors.http_exchange import RequestHead
+from vanrouter.adaptors.http_exchange import Failure, RequestHead
 from vanrouter.core.stream import ACCEPTED, MODIFIED, REJECTED, RELEASED
 from vanrouter.engine.messages import parse_head
 from vanrouter.engine.sections import NEED_MORE
@@ -34,6 +34,18 @@ def test_whatever_becomes_of_it_the_client_is_told_that_it_was_taken(state: int)
     assert head is not NEED_MORE
     assert head.reply_to is None
     assert application.content.endswith(b"event")
+
+
+def test_one_that_is_too_long_goes_to_nobody_and_its_client_is_told() -> None:
+    shared = FakeShared()
+    shared.router.limit = 1000
+    form = EventForm(shared, listener_config(event_channel=True), "svc")  # type: ignore[arg-type]
+    application, asker = Application(shared.router), Asker()
+    exchange = form.begin(RequestHead(b"POST", b"/", [], authority=b"a", length=2000), asker)
+    shared.router.reactor.run()
+    exchange.data(bytes(2000))
+    application.producer.outcome(REJECTED, True)
+    assert asker.failure is Failure.TOO_LONG
 
 
 def test_only_posts_are_events() -> None:

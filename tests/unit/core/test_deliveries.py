@@ -309,6 +309,7 @@ def test_pieces_for_many_go_out_whole(world: World, monkeypatch: pytest.MonkeyPa
     assert answers.outcomes == [(ACCEPTED, True)]
     near.open_message("m/svc", content, 1, answers).abort()
     monkeypatch.setattr(deliveries, "MAX_COPY_BYTES", 1000)
+    assert (near.message_limit("m/svc"), near.message_limit("svc"), near.message_limit("nobody")) == (1000, 0, 0)
     near.open_message("m/svc", content[:9], 1, answers).push(content)
     world.settle()
     assert answers.outcomes[1:] == [(REJECTED, True)]
