@@ -4,7 +4,7 @@ from vanrouter.adaptors.http_exchange import Failure, RequestHead
 
 
 def test_failures_are_distinct() -> None:
-    assert len(list(Failure)) == 7
+    assert len(list(Failure)) == 9
     assert Failure.UNANSWERED is not Failure.BROKEN
     assert (Failure.NO_SERVICE.status, Failure.NO_SERVICE.error_code) == (503, 7)
     assert (Failure.TIMED_OUT.status, Failure.TIMED_OUT.error_code) == (504, 8)
