@@ -39,11 +39,16 @@ from vanrouter.net.tls import TlsFiles, connector_context
 
 logger = logging.getLogger(__name__)
 
+REPLY_TRIES = 5
+FIRST_RETRY_S = 0.025
+"""Waits before a released stream is offered again; each is twice the one before: all of them within 0.8 s. A router
+between that has just come up may know the way here before it knows the way back."""
+
 
 class ConnectorFlow(Flow):
     """A connection to the server. Its own stream goes to the client's reply address; the client's comes first."""
 
-    __slots__ = ("alpn", "connecting", "is_resent", "reply_to")
+    __slots__ = ("alpn", "connecting", "is_resent", "reply_to", "tries")
 
     direction = "out"
     service: ConnectorService
@@ -59,6 +64,7 @@ class ConnectorFlow(Flow):
             self.report_at = 1  # routers on the way keep the stream for another try until they see a report
         self.backlog = bytearray()
         self.connecting: Connecting | None = None
+        self.tries = REPLY_TRIES
         recorder = self.shared.recorder
         self.record = recorder.begin_counterpart(head.correlation_id, service.record, self, head.trace)
 
@@ -138,15 +144,56 @@ class ConnectorFlow(Flow):
             self.record.proxy_host, self.record.proxy_port = host_of(name), str(name[1])
             self.shared.recorder.changed(self.record, COUNTERPART)
             logger.debug("[C%d][F%s] Connected by %s", self.id, self.record.identity, service.name)
-        self.out = self.shared.router.open_stream(self.reply_to, encode_stream_head(self.reply_to, None, None),
-                                                  STREAM_FLAGS, self)  # fmt: skip
+        self.open_reply()
         self.start_io()
+
+    # --- the server's stream ------------------------------------------------------------------------------------------
+
+    def open_reply(self) -> None:
+        """Begin the server's stream."""
+        tries = self.tries
+        head = encode_stream_head(self.reply_to, None, None)
+        out = self.shared.router.open_stream(self.reply_to, head, STREAM_FLAGS, self)
+        if self.tries != tries or self.sock is None:
+            return  # a listener of this router has released it already
+        if self.read_done:
+            out.finish()
+        else:
+            self.out = out
+
+    def outcome(self, state: int, settled: bool) -> None:
+        if state == RELEASED and not self.sent and self.tries and self.sock is not None:
+            self.try_again()
+        else:
+            super().outcome(state, settled)
+
+    def try_again(self) -> None:
+        """Nobody has taken the server's stream, and nothing has gone out on it: offer it again in a moment."""
+        out, self.out = self.out, None
+        if out is not None:
+            out.finish(True)
+        self.blocked = True
+        self.hold_input()
+        self.service.retried += 1
+        self.shared.reactor.call_later(FIRST_RETRY_S * (1 << (REPLY_TRIES - self.tries)), self.offer)
+        self.tries -= 1
+
+    def hold_input(self) -> None:
+        """Have the server's octets wait in the socket."""
+        self.watch(self.mask & ~IN)
+
+    def offer(self) -> None:
+        """Begin the server's stream anew."""
+        if self.sock is not None:
+            self.blocked = False
+            self.open_reply()
+            self.resume()
 
     def start_io(self) -> None:
         """Write what has come, and read."""
         if self.sock is None:
             return
-        self.watch(IN)
+        self.watch(0 if self.blocked else IN)
         if self.record is not None:
             self.tell_next()
         self.start_idle_clock()
@@ -201,6 +248,10 @@ class TlsConnectorFlow(TlsFlow, ConnectorFlow):
             assert files is not None  # the class says so
             self.begin_tls(self.service.tls_context(self.alpn), self.service.host, files)
 
+    def hold_input(self) -> None:
+        if not self.is_shaking:
+            super().hold_input()
+
     def on_handshake(self, alpn: str | None) -> None:  # only what the client's side asked for was offered
         super().start_io()
 
@@ -242,6 +293,8 @@ class ConnectorService(Service):
         )
         self.connect_failures = 0
         """Flows that no address of the server took."""
+        self.retried = 0
+        """Streams of servers offered again after nobody had taken them."""
         self.waiting: set[ConnectorFlow] = set()
         """Flows without a connection yet."""
         self.resolver = Resolver(shared.reactor, config.host, config.port)

@@ -28,7 +28,7 @@ class TlsFlow(Flow):
     tls: Tls
     credentials: TlsFiles
     """The sslProfile as it was when the flow began."""
-    is_shaking: bool
+    is_shaking = True
     has_closed_output: bool
     is_closing: bool
 

@@ -9,6 +9,7 @@ from tests.unit.adaptors.services import Site
 from tests.unit.adaptors.streams import Loop, accepted, listening, receive_all, receive_exactly
 from tests.unit.adaptors.test_tcp_flow import FarEnd
 from tests.unit.net.test_dial import silent_server
+from vanrouter.adaptors.tcp_connector import REPLY_TRIES
 from vanrouter.core.flows import UNREACHABLE
 from vanrouter.core.stream import ACCEPTED, MODIFIED, REJECTED, RELEASED, StreamHead
 from vanrouter.net.dial import Address
@@ -286,3 +287,55 @@ def test_a_server_that_refuses_is_told(loop: Loop) -> None:
     assert {record.error for record in recorder.counterparts} == {f"Connection refused - on connect 127.0.0.1:{port}"}
     assert len(recorder.ended) == len(recorder.counterparts) + 1
     assert [record.error for record in recorder.flows] == [UNREACHABLE]
+
+
+@pytest.mark.parametrize("server_says", ["nothing", "a word", "that is all", "a word, and that is all"])
+def test_a_server_stream_that_nobody_takes_is_offered_again(loop: Loop, server_says: str) -> None:
+    site = Site(loop)
+    end, client = FarEnd(), Client()
+    begin(site, end)  # nobody is at the reply address yet: the network is not of one mind
+    server = accepted(site.server)
+    loop.wait_for(lambda: site.connector.retried)
+    if "word" in server_says:
+        server.sendall(b"220 hello")
+    if "all" in server_says:
+        server.shutdown(socket.SHUT_WR)
+    loop.wait_for(lambda: site.connector.retried == 2)
+    loop.call(lambda: loop.router.subscribe_stream("reply", client))  # type: ignore[arg-type]
+    loop.wait_for(lambda: client.heads)
+    if "all" in server_says:
+        loop.wait_for(lambda: client.events == ["finish"])
+    else:
+        server.sendall(b", and more")
+        loop.wait_for(lambda: client.octets.endswith(b"more"))
+    assert client.octets.startswith(b"220 hello" if "word" in server_says else b"")
+    assert client.octets.count(b"220") == ("word" in server_says)
+    assert end.outcomes == []
+
+
+def test_a_server_stream_that_nobody_ever_takes_ends_the_flow(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vanrouter.adaptors.tcp_connector.FIRST_RETRY_S", 0.001)
+    monkeypatch.setattr("vanrouter.adaptors.tcp_flow.LINGER_S", 0.05)
+    site = Site(loop)
+    end = FarEnd()
+    begin(site, end)
+    server = accepted(site.server)
+    assert receive_all(server) == b""
+    loop.wait_for(lambda: end.outcomes == [(MODIFIED, True)])
+    assert site.connector.retried == REPLY_TRIES
+    site.wait_until_empty()
+
+
+def test_a_server_stream_that_has_begun_is_not_offered_again(loop: Loop) -> None:
+    """What the server has said went out with the stream, and may have been read."""
+    site = Site(loop)
+    client = Client()
+    loop.call(lambda: loop.router.subscribe_stream("reply", client))  # type: ignore[arg-type]
+    begin(site, FarEnd())
+    server = accepted(site.server)
+    server.sendall(b"220 hello")
+    loop.wait_for(lambda: client.octets)
+    loop.call(lambda: client.producer.outcome(RELEASED, True))  # type: ignore[attr-defined]
+    assert receive_all(server) == b""
+    assert len(client.heads) == 1
+    assert site.connector.retried == 0
