@@ -25,8 +25,8 @@ from vanrouter.core.stream import (
     NOWHERE,
     REJECTED,
     RELEASED,
-    Cancellable,
     Producer,
+    Serving,
     Sink,
     StreamHead,
 )
@@ -54,7 +54,7 @@ class HttpConnector:
         self.handshake_failures = 0
         self.is_deleted = False
         self.resolver = Resolver(shared.reactor, config.host, config.port)
-        self.health = Health(shared.reactor, config, self.resolver, self.announce, self.withdraw)
+        self.health = Health(shared.reactor, config, self.resolver, self)
         self.pool = Pool(self)
         self._authority = None if config.host_override is None else config.host_override.encode()
         protocol = "http2" if self.speaks_http2 else "http1"
@@ -62,7 +62,7 @@ class HttpConnector:
             ServiceKind.CONNECTOR, config.name, protocol, config.host, config.port, config.address
         )
         self._contexts: dict[str, Any] = {}
-        self._subscription: Cancellable | None = None
+        self._subscription: Serving | None = None
 
     def start(self) -> None:
         """Take requests."""
@@ -97,6 +97,11 @@ class HttpConnector:
         subscription, self._subscription = self._subscription, None
         if subscription is not None:
             subscription.cancel()
+
+    @property
+    def is_last(self) -> bool:
+        """Whether requests to the address have nowhere else to go."""
+        return self._subscription is not None and self._subscription.is_last
 
     def tls_context(self, alpn: str) -> Any:
         """Return the TLS context that offers `alpn`."""

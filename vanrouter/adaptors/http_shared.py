@@ -13,9 +13,9 @@ from vanrouter.core.flows import FlowRecorder, NoRecorder
 from vanrouter.core.stream import (
     NOWHERE,
     RELEASED,
-    Cancellable,
     Producer,
     ReplyAddress,
+    Serving,
     Sink,
     StreamHead,
     StreamRouter,
@@ -49,7 +49,7 @@ class HttpRouter(StreamRouter, Protocol):
     def send_stream(self, to: str, octets: bytes, flags: int, producer: Producer) -> bool:
         """Send a short stream that is whole already; False: there is no such way to its destination now."""
 
-    def subscribe_deliveries(self, address: str, consumer: DeliveryConsumer, weight: int = 1) -> Cancellable:
+    def subscribe_deliveries(self, address: str, consumer: DeliveryConsumer, weight: int = 1) -> Serving:
         """Take messages sent to an address, section by section."""
 
     def new_delivery_address(self, consumer: DeliveryConsumer) -> ReplyAddress:

@@ -26,8 +26,8 @@ from vanrouter.core.stream import (
     RELEASED,
     RESEND_RELEASED,
     STREAM_FLAGS,
-    Cancellable,
     Producer,
+    Serving,
     Sink,
     StreamHead,
 )
@@ -298,9 +298,9 @@ class ConnectorService(Service):
         self.waiting: set[ConnectorFlow] = set()
         """Flows without a connection yet."""
         self.resolver = Resolver(shared.reactor, config.host, config.port)
-        self.health = Health(shared.reactor, config, self.resolver, self.announce, self.withdraw)
+        self.health = Health(shared.reactor, config, self.resolver, self)
         self._contexts: dict[str | None, Any] = {}
-        self._subscription: Cancellable | None = None
+        self._subscription: Serving | None = None
         self._row: EgressRow | None = None
 
     def start(self) -> None:
@@ -324,6 +324,11 @@ class ConnectorService(Service):
         subscription, self._subscription = self._subscription, None
         if subscription is not None:
             subscription.cancel()
+
+    @property
+    def is_last(self) -> bool:
+        """Whether flows to the address have nowhere else to go."""
+        return self._subscription is not None and self._subscription.is_last
 
     @property
     def is_announced(self) -> bool:

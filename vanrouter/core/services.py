@@ -87,6 +87,13 @@ class Subscription:
         """The address text, as clients write it."""
         router.table.add_service(table_address, service)
 
+    @property
+    def is_last(self) -> bool:
+        """Whether nobody else serves the address, as far as this router sees: an edge cannot tell, and says no."""
+        address = self._table_address
+        is_alone = address.services == [self._service] and not address.consumers and not address.remotes
+        return is_alone and self._router.edge is None
+
     def cancel(self) -> None:
         """Serve the address no longer. Streams that are open go on."""
         self._router.table.remove_service(self._table_address, self._service)

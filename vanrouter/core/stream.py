@@ -133,6 +133,14 @@ class Cancellable(Protocol):
         """End it."""
 
 
+class Serving(Cancellable, Protocol):
+    """A subscription of a service that the network may have several of."""
+
+    @property
+    def is_last(self) -> bool:
+        """Whether nobody else serves the address, as far as this router sees: an edge cannot tell, and says no."""
+
+
 class ReplyAddress(Cancellable, Protocol):
     """A subscription at an address of its own."""
 
@@ -155,7 +163,7 @@ class StreamRouter(Protocol):
     def open_stream(self, to: str, head: bytes, flags: int, producer: Producer) -> Sink:
         """Begin a stream; without a route `producer.outcome(RELEASED, True)` follows at the end of the turn."""
 
-    def subscribe_stream(self, address: str, consumer: StreamConsumer, weight: int = 1) -> Cancellable:
+    def subscribe_stream(self, address: str, consumer: StreamConsumer, weight: int = 1) -> Serving:
         """Take streams sent to an address."""
 
     def new_reply_address(self, consumer: StreamConsumer) -> ReplyAddress:

@@ -1,7 +1,9 @@
 """Whether a connector's server answers: what flows saw, and probes where they are asked for.
 
 Layer: 2. Source: extensions (operStatus, healthCheck, refused connector). A server that refuses three flows in a row,
-or fails its probes, is withdrawn from the network until a probe succeeds.
+or fails its probes, is withdrawn from the network until a probe succeeds. Where it is the last one of its address it is
+asked once more before: a single client refuses itself three times within a millisecond by what is tried again for it,
+and a server that is started again would have all ports of its service closed behind it.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ UP, DOWN, UNKNOWN = "up", "down", "unknown"
 
 REFUSALS = 3
 """In a row, before the address is withdrawn."""
+LOOK_AGAIN_S = 0.5
+"""After the third refusal of the last server of an address: refused then, too, it is withdrawn."""
 FIRST_PROBE_S = 0.25
 """After a withdrawal; each further probe waits twice as long, up to the interval."""
 RESPONSE_BYTES = 4096
@@ -55,6 +59,20 @@ class Probing(Protocol):
     @property
     def unhealthy_threshold(self) -> int:
         """Failed probes in a row that make it down."""
+
+
+class Judged(Protocol):
+    """The connector whose server is judged."""
+
+    @property
+    def is_last(self) -> bool:
+        """Whether there is no other server, as far as is known: flows have nowhere else to go."""
+
+    def announce(self) -> None:
+        """The server takes flows."""
+
+    def withdraw(self) -> None:
+        """It takes none."""
 
 
 class Probe:
@@ -135,23 +153,15 @@ class Probe:
 class Health:
     """Judges one server."""
 
-    __slots__ = ("_announce", "_config", "_delay_s", "_failures", "_is_down", "_is_running", "_probe", "_reactor",
-                 "_refusals", "_resolver", "_successes", "_timer", "_withdraw", "last_error", "probes", "status",
+    __slots__ = ("_config", "_connector", "_delay_s", "_failures", "_is_doubted", "_is_down", "_is_running", "_probe",
+                 "_reactor", "_refusals", "_resolver", "_successes", "_timer", "last_error", "probes", "status",
                  "withdrawals")  # fmt: skip
 
-    def __init__(
-        self,
-        reactor: Reactor,
-        config: Probing,
-        resolver: Resolver,
-        announce: Callable[[], None],
-        withdraw: Callable[[], None],
-    ) -> None:
+    def __init__(self, reactor: Reactor, config: Probing, resolver: Resolver, connector: Judged) -> None:
         self._reactor = reactor
         self._config = config
         self._resolver = resolver
-        self._announce = announce
-        self._withdraw = withdraw
+        self._connector = connector
         self.status = UNKNOWN
         self.last_error = ""
         self.probes = 0
@@ -161,6 +171,8 @@ class Health:
         self._successes = 0
         self._is_running = False
         self._is_down = False
+        self._is_doubted = False
+        """It has refused, and is asked once more."""
         self._delay_s = FIRST_PROBE_S
         self._timer: Timer | None = None
         self._probe: Probe | None = None
@@ -188,6 +200,7 @@ class Health:
     def flow_connected(self) -> None:
         """A flow has its connection."""
         self._refusals = 0
+        self._is_doubted = False
         if not self._is_checking:
             self.status = UP
 
@@ -197,21 +210,26 @@ class Health:
         self._refusals += 1
         if not self._is_checking:
             self.status = DOWN
-        if self._refusals >= REFUSALS and not self._is_down:
+        if self._refusals < REFUSALS or self._is_down or self._is_doubted:
+            return
+        if self._connector.is_last:
+            self._is_doubted = True
+        else:
             self._take_down()
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
-            if self._probe is None:
-                self._schedule()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._probe is None:
+            self._schedule()
 
     def _take_down(self) -> None:
         self._is_down = True
+        self._is_doubted = False
         self.status = DOWN
         self.withdrawals += 1
         self._delay_s = FIRST_PROBE_S
         self._successes = 0
-        self._withdraw()
+        self._connector.withdraw()
 
     def _schedule(self) -> None:
         if not self._is_running:
@@ -220,6 +238,8 @@ class Health:
         if self._is_down:
             delay_s = min(self._delay_s, delay_s)
             self._delay_s *= 2
+        elif self._is_doubted:
+            delay_s = LOOK_AGAIN_S
         self._timer = self._reactor.call_later(delay_s, self._begin_probe)
 
     def _begin_probe(self) -> None:
@@ -243,16 +263,17 @@ class Health:
             self.last_error = reason
             self._successes = 0
             self._failures += 1
-            if not self._is_down and self._failures >= self._config.unhealthy_threshold:
+            if not self._is_down and (self._is_doubted or self._failures >= self._config.unhealthy_threshold):
                 self._take_down()
         else:
             self._failures = 0
             self._refusals = 0
+            self._is_doubted = False
             self._successes += 1
             if self._successes >= self._config.healthy_threshold:
                 self.status = UP
                 if self._is_down:
                     self._is_down = False
-                    self._announce()
+                    self._connector.announce()
         if self._is_checking or self._is_down:
             self._schedule()

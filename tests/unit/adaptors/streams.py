@@ -31,6 +31,10 @@ class FakeSubscription:
         self.address = address
         self.consumer = consumer
 
+    @property
+    def is_last(self) -> bool:
+        return self.router.subscriptions[self.address] == [self]
+
     def cancel(self) -> None:
         self.router.remove(self)
 

@@ -253,7 +253,8 @@ def test_three_refusals_withdraw_the_address_until_the_server_is_back(
         end = FarEnd()
         begin(site, end)
         loop.wait_for(lambda end=end: end.outcomes)
-    assert not site.connector.is_announced
+    assert site.connector.is_announced
+    loop.wait_for(lambda: not site.connector.is_announced)  # refused once more
     assert site.listener.oper_status == "down"
     loop.wait_for(lambda: site.connector.health.probes >= 2)
     back = socket.create_server(address)

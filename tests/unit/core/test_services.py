@@ -6,7 +6,7 @@ import pytest
 
 from tests.unit.core.ends import Answers, Service
 from tests.unit.core.engines import ACCEPTED, World, message
-from vanrouter.core.router import Router
+from vanrouter.core.router import Mode, Router
 from vanrouter.core.services import MessageService, StreamService
 from vanrouter.core.table import Treatment
 from vanrouter.engine.annotations import NO_ANNOTATIONS
@@ -26,6 +26,23 @@ def test_a_subscription_of_streams(world: World, router: Router) -> None:
     subscription.cancel()
     subscription.cancel()
     assert not address.services
+
+
+def test_the_last_service_of_an_address(world: World) -> None:
+    near, far = world.chain("A", "B")
+    only = near.subscribe_stream("svc", Service())
+    assert only.is_last
+    for other in (lambda: near.subscribe_stream("svc", Service()), lambda: far.subscribe_stream("svc", Service())):
+        second = other()
+        world.advance(5)
+        assert not only.is_last
+        second.cancel()
+        world.advance(5)
+        assert only.is_last
+    world.client(near).receiver("svc")
+    assert not only.is_last
+    edge = world.router("E", Mode.EDGE)
+    assert not edge.subscribe_stream("svc", Service()).is_last  # it sees no others, and there may be some
 
 
 def test_messages_that_are_not_announced(world: World) -> None:

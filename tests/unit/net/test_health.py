@@ -112,11 +112,35 @@ def test_probes_that_fail(loop: Loop, kind: str) -> None:
 
 def test_refusals_count_beside_checks(loop: Loop) -> None:
     site = Site(loop, connector={"health_check": "tcp", "health_check_interval_s": 0.05})
+    other = loop.call(lambda: site.router.subscribe_stream("svc", site.connector))
     health = site.connector.health
     loop.wait_for(lambda: health.status == UP)
     loop.call(lambda: [health.flow_refused(111) for _ in range(3)])
     assert health.withdrawals == 1
     loop.wait_for(lambda: site.connector.is_announced)
+    loop.call(other.cancel)
     loop.call(health.flow_connected)
     loop.call(health.stop)
+    loop.call(health.stop)
+
+
+@pytest.mark.parametrize("comes_back", ["never", "for flows", "for probes"])
+def test_the_last_server_of_an_address_is_asked_once_more(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch, comes_back: str
+) -> None:
+    """One that is started again refuses for a moment: nobody's port is closed for that."""
+    monkeypatch.setattr("vanrouter.net.health.LOOK_AGAIN_S", 0.05)
+    monkeypatch.setattr("vanrouter.net.health.FIRST_PROBE_S", 10.0)
+    site = Site(loop)
+    health = site.connector.health
+    if comes_back == "never":
+        site.server.close()
+    loop.call(lambda: [health.flow_refused(111) for _ in range(10)])
+    assert (health.status, health.withdrawals, site.connector.is_announced) == (DOWN, 0, True)
+    if comes_back == "for flows":
+        loop.call(health.flow_connected)
+    loop.wait_for(lambda: health.probes == 1 and health._probe is None)
+    assert health.withdrawals == (comes_back == "never")
+    assert site.connector.is_announced == (comes_back != "never")
+    assert health.status == (DOWN if comes_back == "never" else UP)
     loop.call(health.stop)
