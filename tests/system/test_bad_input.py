@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import ssl
 import struct
 import time
 import urllib.request
@@ -18,6 +19,7 @@ from proton.utils import BlockingConnection
 
 from tests.system.conftest import StartSites
 from tests.system.harness import Router, Section, Sites, tcp_connector, tcp_listener
+from tests.system.pki import Pki
 from tests.system.services import connect, receive_exactly
 from vanrouter.engine.sections import Described, Symbol, UInt, ULong, encode
 
@@ -68,29 +70,57 @@ FAULTS = {
     ),
 }
 
+SILENT = "said before it may say anything"
+MESSAGE = (
+    BEGIN
+    + attach(0, "l", receives=False, address=SILENT)
+    + frame(0x14, [UInt(0), UInt(0), b"t", UInt(0), True], payload=b"\x00Sw\xa1\x01x")
+)
+
 BEFORE_AUTHENTICATION = {
     "a response before anything": sasl(0x43, b"x"),
     "an empty response": sasl(0x43),
-    "an outcome of its own": sasl(0x44, UInt(0)),
-    "an OPEN": OPEN + BEGIN + attach(0, "l", receives=True, address="a"),
+    "an OPEN": OPEN + MESSAGE,
+    "no OPEN but a session": MESSAGE,
     "no mechanism": sasl(0x41),
     "no mechanism twice": sasl(0x41, None) + sasl(0x41, None),
     "an unknown mechanism, and more": sasl(0x41, Symbol("NONSENSE")) + sasl(0x43, b"x"),
     "a wrong password, and an OPEN": sasl(0x41, Symbol("PLAIN"), b"\0nobody\0wrong") + AMQP + OPEN,
     "a first step, and an OPEN": sasl(0x41, Symbol("SCRAM-SHA-256"), b"n,,n=user,r=abc") + OPEN,
+    "a first step, and a session": sasl(0x41, Symbol("LOGIN")) + MESSAGE,
+    "a first step twice": sasl(0x41, Symbol("LOGIN")) * 2,
 }
+
+HASTE = {"initialHandshakeTimeoutSeconds": 1}
+LISTENERS: dict[str, dict[str, object]] = {
+    "strict": {"authenticatePeer": True},
+    "tls": {"sslProfile": "clients", "requireSsl": True},
+    "strict-tls": {"sslProfile": "clients", "saslMechanisms": "PLAIN LOGIN", "authenticatePeer": True},
+    "mutual": {"sslProfile": "clients", "saslMechanisms": "EXTERNAL", "authenticatePeer": True, "requireSsl": True},
+}
+"""Besides the usual one, `amqp`."""
 
 
 @pytest.fixture(scope="module")
-def sites(start_module_sites: StartSites, echo_port: int) -> Sites:
-    http: Section = ("listener", {"name": "http", "host": "127.0.0.1", "port": 0, "http": True})
-    strict: Section = (
-        "listener",
-        {"name": "strict", "host": "127.0.0.1", "port": 0, "authenticatePeer": True},
-    )
+def sites(start_module_sites: StartSites, pki: Pki, echo_port: int) -> Sites:
+    sections: list[Section] = [
+        pki.issue("bad-input-server").ssl_profile("clients"),
+        ("listener", {"name": "http", "host": "127.0.0.1", "port": 0, "http": True}),
+    ]
+    for name, attributes in LISTENERS.items():
+        sections.append(("listener", {"name": name, "host": "127.0.0.1", "port": 0, **HASTE, **attributes}))
     return start_module_sites(
-        a_sections=[http, strict, tcp_listener("echo")], b_sections=[tcp_connector("echo", echo_port)]
+        a_sections=[*sections, tcp_listener("echo")], b_sections=[tcp_connector("echo", echo_port)]
     )
+
+
+@pytest.fixture(scope="module")
+def client_tls(pki: Pki) -> ssl.SSLContext:
+    """A client with a certificate that the router trusts."""
+    files = pki.issue("bad-input-client")
+    context = ssl.create_default_context(cafile=files.ca)
+    context.load_cert_chain(files.cert, files.key)
+    return context
 
 
 @pytest.fixture(scope="module")
@@ -136,18 +166,25 @@ def count(router: Router, condition: str) -> float:
     return series(router, f'vanrouter_connection_faults_total{{condition="{condition}"}}')
 
 
-def say(port: int, octets: bytes) -> bytes:
+def say(port: int, octets: bytes, tls: ssl.SSLContext | None = None) -> bytes:
     """Say it, and return all that is answered until the router ends the connection."""
-    with connect(port) as client:
-        client.settimeout(PATIENCE_S)
-        answer = b""
-        try:
-            client.sendall(octets)
-            while data := client.recv(65_536):
-                answer += data
-        except ConnectionError:
-            pass
-        return answer
+    with connect(port) as plain:
+        plain.settimeout(PATIENCE_S)
+        if tls is None:
+            return answer_to(plain, octets)
+        with tls.wrap_socket(plain, server_hostname="localhost") as client:
+            return answer_to(client, octets)
+
+
+def answer_to(client: socket.socket, octets: bytes) -> bytes:
+    answer = b""
+    try:
+        client.sendall(octets)
+        while data := client.recv(65_536):
+            answer += data
+    except (ConnectionError, ssl.SSLEOFError):
+        pass
+    return answer
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -165,14 +202,38 @@ def test_sasl_in_place_of_amqp(sites: Sites, octets: bytes) -> None:
     assert count(sites.a, UNAUTHORIZED) == before + 1
 
 
-@pytest.mark.parametrize("listener", ["amqp", "strict"])
 @pytest.mark.parametrize("words", BEFORE_AUTHENTICATION)
-def test_nothing_is_done_before_authentication(sites: Sites, listener: str, words: str) -> None:
+def test_nothing_is_done_before_authentication(sites: Sites, client_tls: ssl.SSLContext, words: str) -> None:
     before = count(sites.a, UNAUTHORIZED)
     mark = len(sites.a.log)
-    say(sites.a.port(listener), SASL + BEFORE_AUTHENTICATION[words])
-    assert count(sites.a, UNAUTHORIZED) == before + 1
-    assert not [line for line in sites.a.log[mark:] if "container_id=rude" in line]
+    consumer = BlockingConnection(f"amqp://127.0.0.1:{sites.a.port('amqp')}", timeout=PATIENCE_S)
+    try:
+        receiver = consumer.create_receiver(SILENT, credit=1)
+        for name in ("amqp", *LISTENERS):
+            tls = client_tls if "sslProfile" in LISTENERS.get(name, {}) else None
+            say(sites.a.port(name), SASL + BEFORE_AUTHENTICATION[words], tls)
+        assert count(sites.a, UNAUTHORIZED) == before + 1 + len(LISTENERS)
+        assert not [line for line in sites.a.log[mark:] if "container_id=rude" in line]
+        consumer.create_sender(SILENT).link.send(Message(body="the first"))
+        assert receiver.receive(PATIENCE_S).body == "the first"
+    finally:
+        consumer.close()
+
+
+@pytest.mark.parametrize("listener", ["amqp", "tls"])
+def test_an_outcome_from_a_client(sites: Sites, client_tls: ssl.SSLContext, listener: str) -> None:
+    """Under TLS, the engine takes no more after it without a word: the time-out for the handshake ends it."""
+    condition, tls = (UNAUTHORIZED, None) if listener == "amqp" else ("amqp:not-allowed", client_tls)
+    before = count(sites.a, condition)
+    say(sites.a.port(listener), SASL + sasl(0x44, UInt(0)), tls)
+    assert count(sites.a, condition) == before + 1
+
+
+def test_a_session_without_an_open(sites: Sites) -> None:
+    condition = "amqp:not-allowed"
+    before = count(sites.a, condition)
+    say(sites.a.port("amqp"), AMQP + MESSAGE)
+    assert count(sites.a, condition) == before + 1
 
 
 def test_a_long_address_is_refused_alone(sites: Sites) -> None:

@@ -15,7 +15,6 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from vanrouter.engine import proton
-from vanrouter.engine.opening import UNEXPECTED, Opening, Verdict
 from vanrouter.engine.proton import (
     EVENT_CONNECTION_REMOTE_CLOSE,
     EVENT_CONNECTION_REMOTE_OPEN,
@@ -37,6 +36,7 @@ from vanrouter.engine.proton import (
     transport_pop,
     transport_push,
 )
+from vanrouter.engine.sasl import UNEXPECTED, is_undecided
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +52,8 @@ CLOSE_GRACE_S = 2.0
 TICK_TOGETHER_MS = 3000
 """Keep-alives that are so far away are sent together with others."""
 
+UNOPENED = ("amqp:not-allowed", "a session before the OPEN")
+
 READABLE = 0x001
 WRITABLE = 0x004
 """EPOLLIN and EPOLLOUT: part of the kernel's interface, named here so that the engine needs no event loop's module."""
@@ -59,7 +61,6 @@ WRITABLE = 0x004
 # Shared by all connections: the loop is one thread, and nothing stays in them between two calls.
 _inbuf = bytearray(READ_BYTES)
 _inptr = from_buffer("char[]", _inbuf)
-_inview = memoryview(_inbuf)
 _outbuf = bytearray(WRITE_BYTES)
 _outptr = from_buffer("char[]", _outbuf)
 _outview = memoryview(_outbuf)
@@ -132,11 +133,11 @@ class EngineConnection:
         "connection",
         "fd",
         "handler",
+        "has_opened",
         "heard_at",
         "leftover",
         "loop",
         "lost",
-        "opening",
         "requires_auth",
         "transport",
     )
@@ -150,8 +151,8 @@ class EngineConnection:
         self._on_delivery: Callable[[Any], None] = handler.on_delivery
         self._on_flow: Callable[[Any], None] = handler.on_flow
         self.blocked = False
-        self.opening = Opening() if is_server else None
-        """Follows what a client says before it is authenticated."""
+        self.has_opened = False
+        """The peer's OPEN has come, and counts."""
         self.requires_auth = False
         """An OPEN of a peer that is not authenticated counts for nothing."""
         self.leftover: memoryview | None = None
@@ -205,9 +206,6 @@ class EngineConnection:
         self.heard_at = self.loop.now
         self.loop.dirty.add(self)
         transport = self.transport
-        if self.opening is not None and not self._may_say(_inview[:count]):
-            self.drop(UNEXPECTED)
-            return
         done = 0
         while done < count:
             taken = transport_push(transport, _inptr + done, count - done)
@@ -219,21 +217,15 @@ class EngineConnection:
         # Once for all that was read: octets of one delivery that came in several frames are handed on together.
         self.process()
 
-    def _may_say(self, octets: memoryview) -> bool:
-        """Look at what a client says before it is authenticated; from then on the engine is alone with it."""
-        assert self.opening is not None
-        verdict = Verdict.PASSED
-        if proton.sasl_outcome(proton.sasl_new(self.transport)) == proton.SASL_UNKNOWN:
-            verdict = self.opening.look(octets)
-        if verdict is not Verdict.MORE:
-            self.opening = None
-        return verdict is not Verdict.BROKEN
-
-    def _may_open(self) -> bool:
-        """Tell whether an OPEN counts: not where SASL has failed, nor without it where it is required."""
-        if proton.sasl_outcome(proton.sasl_new(self.transport)) not in (proton.SASL_UNKNOWN, proton.SASL_OK):
-            return False
-        return not self.requires_auth or bool(proton.transport_is_authenticated(self.transport))
+    def _objection(self) -> tuple[str, str] | None:
+        """Say why an OPEN does not count: within SASL or where that failed, or without it where it is required."""
+        transport = self.transport
+        if is_undecided(transport):
+            return UNEXPECTED
+        has_failed = proton.sasl_outcome(proton.sasl_new(transport)) not in (proton.SASL_UNKNOWN, proton.SASL_OK)
+        if has_failed or (self.requires_auth and not proton.transport_is_authenticated(transport)):
+            return proton.condition_text(proton.transport_condition(transport)) or UNEXPECTED
+        return None
 
     def _end_of_input(self, reason: str) -> None:
         proton.transport_close_tail(self.transport)
@@ -269,20 +261,27 @@ class EngineConnection:
         elif kind == EVENT_LINK_REMOTE_DETACH:
             handler.on_link_close(event_link(event), False)
         elif kind == EVENT_SESSION_REMOTE_OPEN:
+            if not self.has_opened:  # the engine does not ask for one, and whatever decides about peers does it there
+                self.drop(UNEXPECTED if is_undecided(self.transport) else UNOPENED)
+                return
             handler.on_session_open(proton.event_session(event))
         elif kind == EVENT_SESSION_REMOTE_CLOSE:
             handler.on_session_close(proton.event_session(event))
         elif kind == EVENT_CONNECTION_REMOTE_OPEN:
-            if not self._may_open():
-                self.drop(proton.condition_text(proton.transport_condition(self.transport)) or UNEXPECTED)
+            objection = self._objection()
+            if objection is not None:
+                self.drop(objection)
                 return
+            self.has_opened = True
             handler.on_remote_open()
             self._tick()
         elif kind == EVENT_CONNECTION_REMOTE_CLOSE:
             handler.on_remote_close()
         elif kind == EVENT_TRANSPORT_TAIL_CLOSED:
-            # The engine stops to read, without a word, at a performative that AMQP does not have.
-            if not proton.connection_state(self.connection) & proton.REMOTE_CLOSED:
+            # The engine stops to read, without a word, at a performative that AMQP, or SASL, does not have.
+            if is_undecided(self.transport):
+                self.drop(UNEXPECTED)
+            elif not proton.connection_state(self.connection) & proton.REMOTE_CLOSED:
                 self.close(("amqp:not-implemented", "frame that AMQP 1.0 does not have"))
 
     def flush(self) -> None:

@@ -10,9 +10,11 @@ settled on both sides, a link until `pn_link_free`, everything of a connection u
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
 from typing import Any
 
+import cproton_ffi
 from cproton_ffi import ffi, lib
 
 from vanrouter.errors import VanrouterError
@@ -23,6 +25,7 @@ Pointer = Any
 NULL: Any = ffi.NULL
 new: Any = ffi.new
 from_buffer: Any = ffi.from_buffer
+cast: Any = ffi.cast
 _string: Any = ffi.string
 _unpack: Any = ffi.unpack
 
@@ -97,6 +100,18 @@ def _bind(name: str) -> Any:
     if function is None:
         _absent.append(name)
     return function
+
+
+_library = ctypes.CDLL(cproton_ffi.__file__)
+
+
+def _find(name: str, signature: str) -> Any:
+    """Bind what the library exports and cffi leaves out: the interface for SASL plugins (proton/sasl_plugin.h)."""
+    symbol = getattr(_library, name, None)
+    if symbol is None:
+        _absent.append(name)
+        return None
+    return cast(signature, ctypes.cast(symbol, ctypes.c_void_p).value)
 
 
 # Transport and events.
@@ -270,6 +285,13 @@ sasl_extended = _bind("pn_sasl_extended")
 sasl_get_mech = _bind("pn_sasl_get_mech")
 sasl_get_user = _bind("pn_sasl_get_user")
 sasl_set_allow_insecure_mechs = _bind("pn_sasl_set_allow_insecure_mechs")
+sasl_get_context = _find("pnx_sasl_get_context", "void *(*)(pn_transport_t *)")
+sasl_set_failed = _find("pnx_sasl_set_failed", "void(*)(pn_transport_t *)")
+sasl_set_desired_state = _find("pnx_sasl_set_desired_state", "void(*)(pn_transport_t *, int)")
+sasl_set_default_implementation = _find("pnx_sasl_set_default_implementation", "void(*)(void *)")
+sasl_cyrus = _find("cyrus_sasl_impl", "void ***")
+sasl_built_in = _find("default_sasl_impl", "void **")
+"""Tables of functions: a pointer to that of Cyrus SASL, NULL without it, and Proton's own."""
 ssl_present = _bind("pn_ssl_present")
 ssl_new = _bind("pn_ssl")
 ssl_init = _bind("pn_ssl_init")

@@ -13,6 +13,7 @@ import sys
 from types import FrameType
 
 from vanrouter.engine.proton import check_engine
+from vanrouter.engine.sasl import stand_guard
 from vanrouter.errors import ConfigError, VanrouterError
 from vanrouter.mgmt.config import Configuration
 from vanrouter.mgmt.options import EXIT_INTERRUPTED, StartOptions
@@ -41,6 +42,7 @@ def run(configuration: Configuration, options: StartOptions) -> int:
         VanrouterError: it cannot start; the text says why.
     """
     check_engine(needs_tls=needs_tls(configuration), needs_sasl=needs_sasl(configuration))
+    stand_guard()
     site = Site(configuration, options)
     code = 0
 

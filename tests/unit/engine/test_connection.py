@@ -10,7 +10,10 @@ import pytest
 
 from tests.unit.engine.pumps import Pumps
 from vanrouter.engine import proton
-from vanrouter.engine.connection import CLOSE_GRACE_S, _tick_after
+from vanrouter.engine.connection import CLOSE_GRACE_S, UNOPENED, _tick_after
+from vanrouter.engine.sasl import UNEXPECTED
+from vanrouter.engine.sections import Described, UInt, ULong, encode
+from vanrouter.engine.security import start_sasl
 
 
 class SlowChannel:
@@ -149,6 +152,35 @@ def with_channel(pumps: Pumps, monkeypatch: pytest.MonkeyPatch) -> SlowChannel:
     channel = SlowChannel(pumps.sockets[0])
     monkeypatch.setattr(pumps.near, "channel", channel, raising=True)
     return channel
+
+
+def performative(code: int, *fields: object) -> bytes:
+    body = encode(Described(ULong(code), list(fields)))
+    return (8 + len(body)).to_bytes(4, "big") + b"\x02\x00\x00\x00" + body
+
+
+AMQP = b"AMQP\x00\x01\x00\x00"
+SASL = b"AMQP\x03\x01\x00\x00"
+OPEN = performative(0x10, "x")
+BEGIN = performative(0x11, None, UInt(0), UInt(1), UInt(1))
+
+
+@pytest.mark.parametrize(
+    ("octets", "condition"),
+    [
+        (AMQP + BEGIN + OPEN, UNOPENED),
+        (SASL + BEGIN + OPEN, UNEXPECTED),
+        (SASL + OPEN + BEGIN, UNEXPECTED),
+        (SASL + performative(0xF0), UNEXPECTED),
+    ],
+)
+def test_nothing_comes_before_the_open_or_within_sasl(pumps: Pumps, octets: bytes, condition: tuple[str, str]) -> None:
+    start_sasl(pumps.far.transport, None, config_dir=None, config_name=None, allow_insecure=True)
+    pumps.far.start()
+    pumps.sockets[0].send(octets)
+    pumps.settle()
+    assert pumps.server.lost == [condition]
+    assert pumps.server.events == []
 
 
 def test_what_the_socket_refuses_is_kept(pumps: Pumps, monkeypatch: pytest.MonkeyPatch) -> None:
