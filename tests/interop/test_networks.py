@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -11,17 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.interop.exchange import exchange
 from tests.interop.ring import NAMES, SERVICES, mixed_ring
 from tests.system.harness import BAD_LINE
 from tests.system.network import Network, eventually, succeeds
 from tests.system.pki import Pki
-from tests.system.process import Program
 from tests.system.services import connect, echo_once, receive_exactly
 from vanrouter.mgmt.client import ClientError, ManagementClient, router_target
 
-HERE = Path(__file__).parent
 PAYLOAD = bytes(range(256)) * 4000
-COUNT = 60
 
 
 @pytest.fixture
@@ -48,27 +44,6 @@ def echo(port: int) -> None:
         sender.start()
         assert receive_exactly(client, len(PAYLOAD)) == PAYLOAD
         sender.join()
-
-
-def exchange(network: Network, near: str, far: str, folder: Path, kinds: str = "receive serve") -> None:
-    """Messages from one router to another, each settled end to end, and requests with their answers."""
-    client: list[str | Path] = [sys.executable, HERE / "proton_client.py"]
-    ports = {name: str(network[name].port("amqp")) for name in (near, far)}
-    for taking in kinds.split():
-        giving = {"receive": "send", "serve": "request"}[taking]
-        address = f"{taking}.{near}.{far}"
-        command = [*client, taking, ports[far], address, str(COUNT)]
-        with Program(taking, command, folder / f"{address}.log") as taker:
-            taker.wait_for("^ready")
-            command = [*client, giving, ports[near], address, str(COUNT)]
-            with Program(giving, command, folder / f"{giving}.{near}.{far}.log") as giver:
-                giver.wait_for("^done")
-                assert giver.wait() == 0
-                rows = [json.loads(line) for line in giver.log if line.startswith("{")]
-            if taking == "receive":
-                taker.wait_for("^done")
-                rows = [json.loads(line) for line in taker.log if line.startswith("{")]
-        assert len(rows) == COUNT
 
 
 def everybody_knows(network: Network, *names: str) -> None:
@@ -262,5 +237,47 @@ def test_two_networks(network: Network, c_router: str, tmp_path: Path, kinds: st
     network.section("Y", ("autoLink", {"connection": "to-X", "direction": "in", "address": "serve.X.Y"}))
     network.start()
     exchange(network, "X", "Y", tmp_path, "serve")
+    network.check_logs()
+    network.stop()
+
+
+@pytest.mark.parametrize("kinds", ["VCCV", "CVVC"])
+def test_answers_from_behind_the_linked_routers(network: Network, c_router: str, tmp_path: Path, kinds: str) -> None:
+    """Two networks of two: who asks and who answers are not the routers with the connection between them."""
+    names = [
+        f"{kind}{network_id}{place}" for kind, (network_id, place) in zip(kinds, ("x0", "x1", "y1", "y0"), strict=True)
+    ]
+    for name in names:
+        network.add(name, c_router if name[0] == "C" else None)
+        network.section(name, ("network", {"networkId": f"net-{name[1]}"}))
+    asking, near, far, serving = names
+    network.link(asking, near)
+    network.link(serving, far)
+    network.link(far, near, role="inter-network")
+    back = {"connection": f"from-{far}", "direction": "in", "externalAddress": "_xtopo/net-x"}
+    network.section(near, ("autoLink", back))
+    there = {"connection": f"to-{near}", "direction": "in", "address": f"serve.{asking}.{serving}"}
+    network.section(far, ("autoLink", there))
+    network.start()
+    exchange(network, asking, serving, tmp_path, "serve")
+    network.check_logs()
+    network.stop()
+
+
+@pytest.mark.parametrize("kinds", ["VC", "CV"])
+def test_tenants(network: Network, c_router: str, echo_port: int, tmp_path: Path, kinds: str) -> None:
+    """The tenant's name is put in front of services' addresses and into dynamic ones as the other kind does it."""
+    names = [f"{kind}{place}" for place, kind in enumerate(kinds)]
+    for name in names:
+        network.add(name, c_router if name[0] == "C" else None)
+        network.section(name, ("network", {"tenantId": "ten"}))
+    network.link(*names)
+    for near, far in (names, names[::-1]):
+        network.service(f"at-{far}", far, echo_port)
+        network.clients(f"at-{far}", near)
+    network.start()
+    for near, far in (names, names[::-1]):
+        echo(network[near].port(f"to-at-{far}"))
+        exchange(network, near, far, tmp_path, "serve")
     network.check_logs()
     network.stop()
