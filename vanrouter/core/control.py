@@ -216,7 +216,7 @@ class ControlHost:
             proton.delivery_update(pn, ACCEPTED)
         delivery_settle(pn)
         receiver.to_grant += 1
-        if receiver.to_grant * 4 == receiver.capacity or receiver.capacity < 4:
+        if receiver.to_grant * 4 >= receiver.capacity and receiver not in receiver.connection.grants:
             receiver.connection.grants.append(receiver)
             receiver.connection.loop.dirty.add(receiver.connection.engine)
 

@@ -6,9 +6,11 @@ import pytest
 
 from tests.unit.core.ends import Service
 from tests.unit.core.engines import ACCEPTED, World, message
-from vanrouter.core.control import C_MAX_ROUTERS, GRANTS
+from vanrouter.core.control import C_MAX_ROUTERS, GRANTS, encode_control
 from vanrouter.core.peer import Role
-from vanrouter.routing.commands import ControlSettings
+from vanrouter.engine.annotations import encode
+from vanrouter.routing import messages
+from vanrouter.routing.commands import ControlSettings, SendControl
 
 
 def limit(router: object) -> int:
@@ -102,3 +104,21 @@ def test_credit_of_control_links_goes_back_in_pieces(world: World) -> None:
         seen.add(receiver.to_grant)
     assert max(seen) == pytest.approx(receiver.capacity / GRANTS, abs=2)
     assert receiver.deliveries > receiver.capacity
+
+
+def test_a_burst_of_control_messages_does_not_wait_for_ours(world: World) -> None:
+    """A peer may say much while there is nothing to answer: its credit goes back by the quarter."""
+    (first,) = world.chain("A")
+    peer = world.client(first, role=Role.INTER_ROUTER, container="X")
+    out = peer.sender(None, capabilities=("qd.router",))
+    peer.receiver(None, capabilities=("qd.router",))
+    received = first.control.plane.counters.received
+    for number in range(1000):
+        body = messages.advertisement_body("X", 1, number, 0)
+        command = SendControl(opcode="RA", to="amqp:/_topo/0/A/qdrouter", body=body)
+        out.send(encode(0, None, "0/X", ("0/X",)) + encode_control(command), settled=True)
+        world.settle()
+    assert received["RA"] == 1000
+    connection = first.amqp_connections[next(iter(first.amqp_connections))]
+    assert connection.control_in is not None
+    assert connection.control_in.to_grant < 250 / 4 + 1
