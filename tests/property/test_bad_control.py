@@ -41,9 +41,11 @@ class Attacked:
     def plane(self) -> object:
         return self.routers[1].control.plane
 
-    def say(self, opcode: str, body: dict[str, object], to: str | None = None) -> None:
+    def say(
+        self, opcode: str, body: dict[str, object], to: str | None = None, trace: tuple[str, ...] = ("0/X",)
+    ) -> None:
         to = to or LOCAL.get(opcode) or f"amqp:/_topo/0/B/qdrouter{'.ma' if opcode.startswith('MA') else ''}"
-        section = encode(0, None, "0/X", ("0/X",))
+        section = encode(0, None, trace[0], trace)
         self.out.send(section + encode_control(SendControl(opcode=opcode, to=to, body=body)), settled=True)
         self.world.settle()
 
@@ -90,6 +92,63 @@ CASES: dict[str, Callable[[Attacked], None]] = {
     ),
     "an opcode that is none": lambda it: it.say("PLEASE", {"id": "X"}, "amqp:/_topo/0/B/qdrouter"),
 }
+
+
+FORGED: dict[str, tuple[str, dict[str, object]]] = {
+    "HELLO": ("HELLO", messages.hello_body("A", 99, ["B"])),
+    "RA": ("RA", messages.advertisement_body("A", 99, 2**40, 2**40)),
+    "LSR": ("LSR", messages.link_state_request_body("A")),
+    "LSU": ("LSU", messages.link_state_update_body("A", 1, 2**40, {"X": 1})),
+    "LSU of C": ("LSU", messages.link_state_update_body("C", 1, 2**40, {"X": 1})),
+    "MAU": ("MAU", messages.absolute_body("C", 2**40, [])),
+    "MAU that adds": ("MAU", messages.differential_body("A", 2, [Descriptor("Ma", 3, None, None)], [])),
+}
+
+
+@pytest.mark.parametrize("trace", [("0/X",), ("0/A",)], ids=["as itself", "leaving itself out"])
+@pytest.mark.parametrize("case", FORGED)
+def test_a_forged_id(case: str, trace: tuple[str, ...], caplog: pytest.LogCaptureFixture) -> None:
+    """What a peer makes up in the name of another router is refused, counted and logged once; nobody else hears it."""
+    caplog.set_level(logging.WARNING)
+    opcode, body = FORGED[case]
+    with make_world() as world:
+        it = Attacked(world)
+        refused = it.routers[1].control.plane.counters.forged
+        heard = [router.control.plane.counters.received[opcode] for router in it.routers]
+        for _ in range(20):
+            it.say(opcode, body, trace=trace)
+        assert it.routers[1].control.plane.counters.forged == refused + 20
+        assert heard == [router.control.plane.counters.received[opcode] for router in it.routers]
+        for to in ("A", "C"):
+            it.say(opcode, body, f"amqp:/_topo/0/{to}/qdrouter", trace=trace)
+        world.advance(2.0)
+        it.still_works()
+        lines = [record for record in caplog.records if "claims to be" in record.getMessage()]
+        assert 1 <= len(lines) <= 3, "one at each router that was told"
+
+
+def test_a_thousand_fake_neighbours() -> None:
+    """A thousand peers in one link state, and a thousand connections that each say another name."""
+    with make_world() as world:
+        it = Attacked(world)
+        it.say("RA", messages.advertisement_body("X", 1, 9, 0))
+        it.say("LSU", messages.link_state_update_body("X", 1, 9, {"B": 1, **dict.fromkeys(MANY, 1)}))
+        world.advance(1.0)
+        plane = it.routers[1].control.plane
+        assert len(it.routers[1].nodes) == 127, "the peer is no vanrouter: there is room for 128, as with a C router"
+        assert plane.routers_refused > 800
+        it.still_works()
+        more = {f"G{number}": 1 for number in range(2000)}
+        it.say("RA", messages.advertisement_body("X", 1, 10, 0))
+        it.say("LSU", messages.link_state_update_body("X", 1, 10, more))
+        assert plane.counters.malformed["LSU"] == 1, "more than a router may have"
+        for number in range(1000):
+            it.say("HELLO", messages.hello_body(f"H{number}", 1, ["B"]), trace=(f"0/H{number}",))
+        assert plane.counters.forged == 1000
+        it.still_works()
+        world.advance(200.0)
+        assert set(it.routers[0].nodes) == {"B", "C"}
+        assert len(list(plane.nodes())) == 3, "forgotten"
 
 
 @pytest.mark.parametrize("case", CASES)

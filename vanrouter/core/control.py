@@ -19,7 +19,7 @@ from vanrouter.engine.messages import Message, decode_message, encode_message
 from vanrouter.engine.proton import delivery_settle, delivery_settled
 from vanrouter.engine.sections import Int, Symbol
 from vanrouter.errors import PeerError
-from vanrouter.routing.addresses import MOBILE_ALL_TO
+from vanrouter.routing.addresses import MOBILE_ALL_TO, bare_id
 from vanrouter.routing.commands import (
     BindAddress,
     Command,
@@ -164,23 +164,28 @@ class ControlHost:
         router = self._router
         if router.own in annotations.trace:
             return  # it has come round; the radius rule is not asked: with unequal costs a right way may be longer
+        connection = receiver.connection
+        trace = annotations.trace
+        if trace and bare_id(trace[-1]) != connection.peer.container:
+            self.plane.on_forged(bare_id(trace[-1]), connection.peer.container, connection.id)
+            return
         key = address.key
         if key[0] == "R":
             self._send_towards(key[1:], content[annotations.length :], annotations)
             return
         if key not in CONTROL_KEYS:
             return
-        decoded = self._decode(receiver.connection, key, content, annotations)
-        if decoded is None:
+        decoded = self._decode(connection, key, content, annotations)
+        if decoded is None or self._is_forged(decoded[1], annotations, connection):
             return
         name, body = decoded
         now = self._loop.now
         # A copy of a flooded message that tells nothing new is neither taken in nor passed on: copies would multiply.
         if key[0] == "T" and not self.plane.should_forward(name, body, len(annotations.trace), now):
             return
-        commands = self.plane.on_message(name, body, receiver.connection.id, now)
+        commands = self.plane.on_message(name, body, connection.id, now)
         if key[0] == "T":
-            self._spread(address, content[annotations.length :], annotations, receiver.connection)
+            self._spread(address, content[annotations.length :], annotations, connection)
         self._execute(commands)
 
     def _decode(
@@ -205,6 +210,22 @@ class ControlHost:
                 self._decoded.clear()
             self._decoded[octets] = decoded
         return decoded
+
+    def _is_forged(self, body: object, annotations: Annotations, connection: Connection) -> bool:
+        """Tell whether a message says that it is of another router than the one where it began (section 5.1).
+
+        By its trace, whose last entry is the peer: what a peer makes up has gone through the peer, and says so.
+        """
+        claimed = body.get("id") if isinstance(body, dict) else None
+        if not isinstance(claimed, str):
+            return False  # the plane calls it malformed
+        trace = annotations.trace
+        began = bare_id(trace[0]) if trace else connection.peer.container
+        if claimed == began == bare_id(annotations.ingress or claimed):
+            return False
+        self._hellos.pop(connection, None)
+        self.plane.on_forged(claimed, connection.peer.container, connection.id)
+        return True
 
     @staticmethod
     def _settle(receiver: Receiver, pn: Any, is_settled: bool) -> None:

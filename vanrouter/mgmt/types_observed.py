@@ -282,7 +282,7 @@ ROUTING_PROTOCOL = EntityType(
         whole("pathComputations", "", "Times that all routes were computed."),
         whole("restartsSeen", "", "Other routers that were seen to start again."),
         whole("neighboursHeld", "", "Neighbours taken back late because they were lost again and again."),
-        whole("forgedIds", "", "HELLOs of peers that claim to be a router which is known to be elsewhere."),
+        whole("forgedIds", "", "Control messages of peers that claim to be of another router."),
         whole("oversizedUpdates", "", "Updates refused because the router would have too many addresses."),
         whole("routersRefused", "", "Routers left out because the network would have too many."),
     ),

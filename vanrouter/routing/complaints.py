@@ -37,7 +37,7 @@ class Complaints:
             _log.warning("router=%s speaks version=%d of the protocol, ignored", router_id, version)
 
     def forged(self, router_id: str, container: str, connection_id: int) -> None:
-        """Note a peer that says it is a router which is known to be elsewhere."""
+        """Note a peer that says its messages are of a router which it is not."""
         self._counters.forged += 1
         if self._is_first("forged", container):
             _log.error("connection=%d of %s claims to be router=%s, ignored", connection_id, container, router_id)

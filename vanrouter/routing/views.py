@@ -25,7 +25,7 @@ class ControlCounters:
     held_neighbours: int = 0
     oversized_updates: int = 0
     forged: int = 0
-    """HELLOs of peers that claim to be a router which is known to be elsewhere."""
+    """Messages that say they are of another router than the one where they began."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

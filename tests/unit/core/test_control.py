@@ -122,3 +122,29 @@ def test_a_burst_of_control_messages_does_not_wait_for_ours(world: World) -> Non
     connection = first.amqp_connections[next(iter(first.amqp_connections))]
     assert connection.control_in is not None
     assert connection.control_in.to_grant < 250 / 4 + 1
+
+
+@pytest.mark.parametrize(
+    ("claimed", "ingress", "trace", "is_forged"),
+    [
+        ("X", "0/X", ("0/X",), False),
+        ("X", None, (), False),
+        ("Y", "0/Y", ("0/Y", "0/X"), False),
+        ("A", "0/X", ("0/X",), True),
+        ("Y", None, (), True),
+        ("Y", "0/Y", ("0/Y",), True),
+        ("Y", "0/X", ("0/Y", "0/X"), True),
+    ],
+)
+def test_who_said_it(world: World, claimed: str, ingress: str | None, trace: tuple[str, ...], is_forged: bool) -> None:
+    """A message is of the router where it began, and came from the peer."""
+    (first,) = world.chain("R")
+    peer = world.client(first, role=Role.INTER_ROUTER, container="X")
+    out = peer.sender(None, capabilities=("qd.router",))
+    peer.receiver(None, capabilities=("qd.router",))
+    body = messages.advertisement_body(claimed, 1, 1, 0)
+    content = encode_control(SendControl(opcode="RA", to="amqp:/_topo/0/all/qdrouter", body=body))
+    out.send((encode(0, None, ingress, trace) if trace else b"") + content, settled=True)
+    world.settle()
+    counters = first.control.plane.counters
+    assert (counters.forged, counters.received["RA"]) == ((1, 0) if is_forged else (0, 1))
