@@ -45,6 +45,30 @@ def test_agrees_with_the_oracle(graph: dict[str, dict[str, int]]) -> None:
     assert {to: set(paths.valid_origins(to)) for to in paths.routes} == oracle.valid_origins_of(graph, me)
 
 
+changes = st.lists(
+    st.tuples(st.integers(0, 8), st.sampled_from(NAMES), st.sampled_from([None, 1, 2, 9])), min_size=1, max_size=6
+)
+
+
+@given(graphs(), changes)
+@settings(max_examples=100)
+def test_one_change_after_another(
+    graph: dict[str, dict[str, int]], sequence: list[tuple[int, str, int | None]]
+) -> None:
+    """What is taken over from the paths before is as good as new, also of graphs with strangers in them."""
+    me = next(iter(graph))
+    paths = PathMap(me, graph)
+    for number, there, cost in sequence:
+        here = list(graph)[number % len(graph)]
+        peers = {peer: known for peer, known in graph[here].items() if peer != there}
+        if cost is not None and here != there:
+            peers[there] = cost
+        graph = {**graph, here: peers}
+        paths = PathMap(me, graph, paths)
+        assert {to: tuple(route) for to, route in paths.routes.items()} == oracle.routes_of(graph, me)
+        assert {to: set(paths.valid_origins(to)) for to in paths.routes} == oracle.valid_origins_of(graph, me)
+
+
 @given(graphs())
 @settings(max_examples=50)
 def test_multicast_reaches_each_router_once(graph: dict[str, dict[str, int]]) -> None:

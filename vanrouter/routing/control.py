@@ -20,13 +20,13 @@ from vanrouter.routing.commands import Command, ControlSettings, RouteChanged, S
 from vanrouter.routing.complaints import Complaints
 from vanrouter.routing.deadlines import Deadlines, beat_after
 from vanrouter.routing.linkstate import InstalledRoute, Node, NodeTable
-from vanrouter.routing.messages import Descriptor
+from vanrouter.routing.messages import ControlMessage, Descriptor
 from vanrouter.routing.mobile import OwnAddresses
 from vanrouter.routing.neighbours import Adjacency, Link, Neighbours
 from vanrouter.routing.origins import Origins
 from vanrouter.routing.outbox import Outbox
 from vanrouter.routing.pacing import Pacing
-from vanrouter.routing.paths import PathMap, Peers
+from vanrouter.routing.paths import PathMap, Peers, Route
 from vanrouter.routing.views import ControlCounters, NodeView, view_of, view_of_self
 
 MAU_REPEAT_S = 0.5
@@ -66,6 +66,9 @@ class ControlPlane(Origins):
         self._outbox = Outbox(router_id, instance, self.counters)
         self._asker = Asker(self.settings, self._deadlines, self._outbox)
         self._paths = PathMap(router_id, {router_id: {}})
+        self._installed: dict[str, Route] = {}
+        self._installed_ways = self._adjacent_routes
+        """What the routes of the reachable routers were installed from last."""
         self._radius = 0
         self._causes = Causes()
         self._is_dirty = False
@@ -155,8 +158,16 @@ class ControlPlane(Origins):
         except PeerError as error:
             self._complaints.malformed(name, error, connection_id, now)
             return []
+        return self._take_in(name, message, connection_id, now)
+
+    def on_parsed(self, opcode: str, message: ControlMessage, connection_id: int, now: float) -> list[Command]:
+        """Take in a message that was parsed for several planes at once; a `MobileUpdate` becomes this plane's own."""
+        self.counters.received[opcode] += 1
+        return self._take_in(opcode, message, connection_id, now)
+
+    def _take_in(self, opcode: str, message: ControlMessage, connection_id: int, now: float) -> list[Command]:
         if not self._dispatch(message, connection_id, now):
-            self.counters.ignored[name] += 1
+            self.counters.ignored[opcode] += 1
         return self._finish(now)
 
     def on_repeated_hello(self, connection_id: int, now: float) -> bool:
@@ -248,7 +259,7 @@ class ControlPlane(Origins):
 
     # -- messages ------------------------------------------------------------------------------------------------------
 
-    def _dispatch(self, message: messages.ControlMessage, connection_id: int, now: float) -> bool:
+    def _dispatch(self, message: ControlMessage, connection_id: int, now: float) -> bool:
         """Hand a message on; returns whether it was of use."""
         if message.id == self.router_id:
             if isinstance(message, messages.Hello | messages.Advertisement) and message.instance != self.instance:
@@ -487,7 +498,7 @@ class ControlPlane(Origins):
         self.counters.path_computations += 1
         self.topology_generation += 1
         self.last_topology_change = now
-        self._paths, self._newest = PathMap(self.router_id, self._link_states()), None
+        self._paths, self._newest = PathMap(self.router_id, self._link_states(), self._paths), None
         self._install(now)
         self._pacing.note_paths(now, len(self._nodes))
         if self._peers:
@@ -497,7 +508,10 @@ class ControlPlane(Origins):
         """Hand out the routes that differ from those installed and ask the routers that became reachable."""
         set_count = lost_count = 0
         arrived: list[Node] = []
-        routes = self._paths.routes
+        routes, before = self._paths.routes, self._installed
+        if self._installed_ways is not self._adjacent_routes:
+            before = {}
+        self._installed, self._installed_ways = routes, self._adjacent_routes
         for node in self._nodes:
             route = routes.get(node.id)
             if route is None:
@@ -506,6 +520,8 @@ class ControlPlane(Origins):
                     node.is_reachable = False
                     self._asker.end(node)
                     self._deadlines.set(("holdoff", node.id), now + self.settings.unreachable_holdoff_s)
+                continue
+            if node.is_reachable and route == before.get(node.id):
                 continue
             connection_id = self._adjacent_routes[route.next_hop][0]
             installed = InstalledRoute(route.next_hop, connection_id, route.cost, node.id in self._adjacent)

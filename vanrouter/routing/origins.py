@@ -55,7 +55,7 @@ class Origins:
 
     def _newest_paths(self) -> PathMap:
         if self._newest is None:
-            self._newest = PathMap(self.router_id, self._link_states())
+            self._newest = PathMap(self.router_id, self._link_states(), self._paths)
         return self._newest
 
     def _link_states(self) -> Mapping[str, Peers]:

@@ -33,22 +33,17 @@ class PathMap:
         own_id: the root of the routes.
         link_states: peers of each known router, the own one among them; the order matters only for routers that are
             named without being known: they count as linked, at cost 1, with the first that names them (section 6.1).
+            Kept: a router's new link state is another map, never a changed one.
+        previous: the paths before; what of the graph is the same is taken over from them.
     """
 
-    def __init__(self, own_id: str, link_states: Mapping[str, Peers]) -> None:
+    def __init__(self, own_id: str, link_states: Mapping[str, Peers], previous: PathMap | None = None) -> None:
         self.own_id = own_id
-        named_by: dict[str, str] = {}
-        for router_id, peers in link_states.items():
-            for peer in peers:
-                if peer not in link_states and peer not in named_by:
-                    named_by[peer] = router_id
-        self._ids = sorted({own_id, *link_states, *named_by})
-        self._numbers = {router_id: number for number, router_id in enumerate(self._ids)}
-        self._edges: list[list[tuple[int, int]]] = [[] for _ in self._ids]
-        for router_id, peers in link_states.items():
-            self._edges[self._numbers[router_id]] = [(self._numbers[peer], cost) for peer, cost in peers.items()]
-        for peer, router_id in named_by.items():
-            self._edges[self._numbers[peer]] = [(self._numbers[router_id], 1)]
+        self._link_states = link_states
+        self._has_strangers = False
+        """Whether routers are named without being known."""
+        if previous is None or not self._take_over(previous):
+            self._build()
         self._heard = self._links_heard(link_states.get(own_id, {}))
         """Links to this router that their other ends have not announced (yet): router and link."""
         self._passed: dict[str, frozenset[str]] = {}
@@ -59,6 +54,43 @@ class PathMap:
 
     def __contains__(self, router_id: object) -> bool:
         return router_id in self._numbers
+
+    def _build(self) -> None:
+        link_states = self._link_states
+        named_by: dict[str, str] = {}
+        for router_id, peers in link_states.items():
+            for peer in peers:
+                if peer not in link_states and peer not in named_by:
+                    named_by[peer] = router_id
+        self._has_strangers = bool(named_by)
+        self._ids = sorted({self.own_id, *link_states, *named_by})
+        self._numbers = {router_id: number for number, router_id in enumerate(self._ids)}
+        self._edges: list[list[tuple[int, int]]] = [[] for _ in self._ids]
+        for router_id, peers in link_states.items():
+            self._edges[self._numbers[router_id]] = self._row(peers)
+        for peer, router_id in named_by.items():
+            self._edges[self._numbers[peer]] = [(self._numbers[router_id], 1)]
+
+    def _row(self, peers: Peers) -> list[tuple[int, int]]:
+        numbers = self._numbers
+        return [(numbers[peer], cost) for peer, cost in peers.items()]
+
+    def _take_over(self, previous: PathMap) -> bool:
+        """Begin from an earlier graph of the same routers, but for the rows that differ; returns whether that could be.
+
+        In a large network most of a computation is else the numbering of what has not changed.
+        """
+        before, now = previous._link_states, self._link_states
+        if previous._has_strangers or before.keys() != now.keys():
+            return False
+        self._ids, self._numbers = previous._ids, previous._numbers
+        self._edges = previous._edges.copy()
+        for router_id, peers in now.items():
+            if peers is not before[router_id]:
+                if not peers.keys() <= now.keys():
+                    return False
+                self._edges[self._numbers[router_id]] = self._row(peers)
+        return True
 
     def _links_heard(self, own_peers: Peers) -> list[tuple[int, tuple[int, int]]]:
         me = self._numbers[self.own_id]

@@ -50,6 +50,16 @@ def test_silent_router_is_a_leaf_and_unknown_one_is_provisional() -> None:
     assert named_twice.routes["B"] == Route("B", 9, 1)  # X is linked with A alone, which named it first
 
 
+def test_what_has_not_changed_is_taken_over() -> None:
+    before = PathMap("A", DIAMOND)
+    after = PathMap("A", {**DIAMOND, "B": {"A": 1, "D": 3}}, before)
+    assert after.routes["D"] == Route("C", 2, 2)
+    assert [old is new for old, new in zip(before._edges, after._edges, strict=True)] == [True, False, True, True]
+    stranger = PathMap("A", {**DIAMOND, "D": {"B": 1, "C": 1, "X": 1}}, after)
+    assert stranger.routes["X"] == Route("B", 3, 3)
+    assert "X" not in PathMap("A", DIAMOND, stranger)
+
+
 def test_hops_from() -> None:
     line = {"A": {"B": 1}, "B": {"A": 1, "C": 1}, "C": {"B": 1}}
     paths = PathMap("C", line)
