@@ -8,9 +8,11 @@ router where they have been before; the radius limit is for other messages (`net
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from heapq import heappop, heappush
+from math import ceil
 from random import Random
+from typing import NamedTuple
 from zlib import crc32
 
 from vanrouter.routing.commands import (
@@ -25,8 +27,12 @@ from vanrouter.routing.commands import (
     UnbindAddress,
 )
 from vanrouter.routing.control import ControlPlane
+from vanrouter.routing.messages import ControlMessage, MobileUpdate, parse_control
 
 EPOCH = 1_800_000_000
+
+MAX_HOPS = 1000
+"""Where routes disagree for a moment a message goes round: its trace would end that."""
 
 
 @dataclass(slots=True)
@@ -58,6 +64,17 @@ class Packet:
     trace: tuple[str, ...]
 
 
+class Hop(NamedTuple):
+    """A wire as one end sees it while it is connected."""
+
+    wire: Wire
+    ids: tuple[int, int]
+    """Those of the wire when this was noted; it has others or none by now if it was cut."""
+    there: Host
+    connection_id: int
+    """At the other end."""
+
+
 class Host:
     """One router: its control plane and the tables that commands fill."""
 
@@ -70,6 +87,14 @@ class Host:
         self.bound: dict[str, dict[str, BindAddress]] = {}
         self.radius = 0
         self.ways: dict[int, tuple[Wire, str]] = {}
+        self.hops: dict[int, Hop] = {}
+        """By connection: what `ways` says, looked up once for express."""
+        self.next: dict[str, Hop | None] = {}
+        """By router: the hop that its route begins with, looked up once for express."""
+        self.flood: tuple[int, list[Hop]] = (-1, [])
+        """Number of the own link state, and the ways of a flood under it."""
+        self.parsed: dict[str, tuple[dict[str, object], ControlMessage]] = {}
+        """By opcode: the last body sent and what it says."""
         self.wanted: dict[str, int] = {}
         self.timer_at: float | None = None
         self.epoch = 0
@@ -92,12 +117,14 @@ class Network:
         self.hosts: dict[str, Host] = {}
         self.wires: list[Wire] = []
         self.is_express = False
-        """For large networks with whole links: a message to one router goes all the way in one event, and of a flood
-        only the first copy at each router is an event."""
+        """For large networks with whole links, one for each pair: a message to one router goes all the way in one
+        event, of a flood only the first copy at each router is an event, bodies that are one object are parsed once,
+        and what arrives within a millisecond arrives together at its end."""
         self.sent = 0
         self.delivered = 0
-        self._events: list[tuple[float, int, Callable[..., None], tuple[object, ...]]] = []
-        self._count = 0
+        self._moments: list[float] = []
+        self._events: dict[float, list[tuple[Callable[..., None], tuple[object, ...]]]] = {}
+        """By moment, each of which is in the heap once."""
         self._next_connection = 0
 
     # -- building and breaking -----------------------------------------------------------------------------------------
@@ -119,6 +146,7 @@ class Network:
         host.is_up = True
         host.epoch += 1
         host.routes, host.bound, host.radius, host.ways, host.timer_at = {}, {}, 0, {}, None
+        host.hops, host.next, host.flood, host.parsed = {}, {}, (-1, []), {}
         for key, hint in host.wanted.items():
             self.apply(host, host.plane.on_address_added(key, hint, self.clock(host)))
 
@@ -135,12 +163,16 @@ class Network:
         if wire.ids and connection_id in wire.ids:
             host = self.hosts[name]
             host.ways[connection_id] = (wire, name)
+            is_a = connection_id == wire.ids[0]
+            there = self.hosts[wire.b if is_a else wire.a]
+            host.hops[connection_id] = Hop(wire, wire.ids, there, wire.ids[is_a])
             self.apply(host, host.plane.on_link_up(connection_id, wire.cost, self.clock(host)))
 
     def disconnect(self, wire: Wire) -> None:
         ids, wire.ids = wire.ids, None
         for name, connection_id in zip((wire.a, wire.b), ids or (), strict=False):
             host = self.hosts[name]
+            host.hops.pop(connection_id, None)
             if host.ways.pop(connection_id, None) and host.is_up:
                 self.apply(host, host.plane.on_link_lost(connection_id, self.clock(host)))
 
@@ -186,18 +218,25 @@ class Network:
     # -- time ----------------------------------------------------------------------------------------------------------
 
     def at(self, when: float, what: Callable[..., None], *arguments: object) -> None:
-        self._count += 1
-        heappush(self._events, (when, self._count, what, arguments))
+        if self.is_express:
+            when = max(when, ceil(when * 1000) / 1000)  # the product of a timer may be rounded down
+        present = self._events.get(when)
+        if present is None:
+            self._events[when] = [(what, arguments)]
+            heappush(self._moments, when)
+        else:
+            present.append((what, arguments))
 
     def clock(self, host: Host) -> float:
         """Return what a router's clock shows now."""
         return self.now + host.ahead_s
 
     def run_until(self, until: float) -> None:
-        events = self._events
-        while events and events[0][0] <= until:
-            self.now, _, what, arguments = heappop(events)
-            what(*arguments)
+        moments = self._moments
+        while moments and moments[0] <= until:
+            self.now = heappop(moments)
+            for what, arguments in self._events.pop(self.now):
+                what(*arguments)
         self.now = until
 
     def _timer(self, host: Host, epoch: int) -> None:
@@ -209,39 +248,43 @@ class Network:
 
     def apply(self, host: Host, commands: list[Command]) -> None:
         for command in commands:
-            match command:
-                case SendControl():
-                    packet = Packet(command.opcode, command.to, command.body, host.id, (host.id,))
-                    if command.connection_id is not None:
-                        self._transmit(host, command.connection_id, packet)
-                    else:
-                        self._route(host, packet)
-                case SetNode():
-                    host.routes[command.router_id] = command
-                case RemoveNode():
-                    del host.routes[command.router_id]
-                    host.bound.pop(command.router_id, None)
-                case BindAddress():
-                    assert command.router_id in host.routes
-                    host.bound.setdefault(command.router_id, {})[command.key] = command
-                case UnbindAddress():
-                    del host.bound[command.router_id][command.key]
-                case SetRadius():
-                    host.radius = command.hops
-                case RouteChanged():
-                    pass
+            kind = type(command)
+            if kind is SendControl:
+                self._send(host, command)
+            elif kind is SetNode:
+                host.routes[command.router_id] = command
+                host.next[command.router_id] = host.hops.get(command.connection_id)
+            elif kind is RemoveNode:
+                del host.routes[command.router_id], host.next[command.router_id]
+                host.bound.pop(command.router_id, None)
+            elif kind is BindAddress:
+                assert command.router_id in host.routes
+                host.bound.setdefault(command.router_id, {})[command.key] = command
+            elif kind is UnbindAddress:
+                del host.bound[command.router_id][command.key]
+            elif kind is SetRadius:
+                host.radius = command.hops
+            else:
+                assert kind is RouteChanged
         deadline = host.plane.next_deadline()
         due = None if deadline is None else deadline - host.ahead_s
         if due is not None and (host.timer_at is None or due < host.timer_at):
             host.timer_at = due
             self.at(max(due, self.now), self._timer, host, host.epoch)
 
+    def _send(self, host: Host, command: SendControl) -> None:
+        if self.is_express and command.connection_id is None and command.to != "_topo/0/all/qdrouter.ma":
+            self._express(host, command)
+            return
+        packet = Packet(command.opcode, command.to, command.body, host.id, (host.id,))
+        if command.connection_id is not None:
+            self._transmit(host, command.connection_id, packet)
+        else:
+            self._route(host, packet)
+
     def _route(self, host: Host, packet: Packet) -> None:
         plane = host.plane
         if packet.to == "amqp:/_topo/0/all/qdrouter":
-            if self.is_express:
-                self._flood(host, packet)
-                return
             for router_id, connection_id in plane.neighbour_connections().items():
                 if router_id not in packet.trace:
                     self._transmit(host, connection_id, packet)
@@ -256,51 +299,62 @@ class Network:
             for next_hop, connection_id in ways.items():
                 if next_hop not in packet.trace:
                     self._transmit(host, connection_id, packet)
-        elif self.is_express:
-            self._hurry(host, packet)
         else:
             route = host.routes.get(packet.to.split("/")[3])
             if route is not None:  # no look at the origin: see ControlPlane.is_valid_origin
                 self._transmit(host, route.connection_id, packet)
 
-    def _flood(self, origin: Host, packet: Packet) -> None:
+    def _express(self, host: Host, command: SendControl) -> None:
+        body, message = host.parsed.get(command.opcode, (None, None))
+        if body is not command.body or message is None:
+            message = parse_control(command.opcode, command.body, self.settings.max_addresses_per_router)
+            host.parsed[command.opcode] = (command.body, message)
+        if command.to == "amqp:/_topo/0/all/qdrouter":
+            self._flood(host, command.opcode, message)
+        else:
+            self._hurry(host, command, message)
+
+    def _flood(self, origin: Host, opcode: str, message: ControlMessage) -> None:
         """Find the first arrival at every router, by delay, over the neighbours of this moment."""
-        arrived = {origin.id}
-        heap = [(0.0, 0, origin, 0)]
+        arrived = set()
+        heap: list[tuple[float, int, Host, int]] = [(0.0, 0, origin, 0)]
+        count = 0
         while heap:
             delay, _, here, connection_id = heappop(heap)
+            if here in arrived:
+                continue
+            arrived.add(here)
             if here is not origin:
-                if here.id in arrived:
-                    continue
-                arrived.add(here.id)
-                self.at(self.now + delay, self._take, here, connection_id, packet)
-            for there, number in here.plane.neighbour_connections().items():
-                way = here.ways.get(number)
-                if there not in arrived and way is not None and way[0].ids is not None:
-                    self.sent += 1
-                    ids = way[0].ids
-                    heappush(heap, (delay + way[0].delay_s, self.sent, self.hosts[there], ids[number == ids[0]]))
+                self.at(self.now + delay, self._take, here, connection_id, opcode, message)
+            if here.flood[0] != here.plane.ls_seq:
+                ways = [here.hops.get(number) for number in here.plane.neighbour_connections().values()]
+                here.flood = (here.plane.ls_seq, [hop for hop in ways if hop is not None])
+            for wire, ids, there, number in here.flood[1]:
+                if there not in arrived and wire.ids is ids:
+                    count += 1
+                    heappush(heap, (delay + wire.delay_s, count, there, number))
+        self.sent += count
 
-    def _take(self, host: Host, connection_id: int, packet: Packet) -> None:
-        if connection_id in host.ways:
-            self.apply(host, host.plane.on_message(packet.opcode, packet.body, connection_id, self.clock(host)))
-
-    def _hurry(self, host: Host, packet: Packet) -> None:
+    def _hurry(self, host: Host, command: SendControl, message: ControlMessage) -> None:
         """Take a message to one router all the way in one event, by the routes of this moment."""
-        end = packet.to.split("/")[3]
-        here, delay, passed = host, 0.0, set()
+        end = command.to.split("/")[3]
+        here, delay, hops = host, 0.0, 0
         while here.id != end:
-            route = here.routes.get(end)
-            way = None if route is None or here.id in passed else here.ways.get(route.connection_id)
-            if way is None:
+            hop = here.next.get(end)
+            if hop is None or hop[0].ids is not hop[1] or hops == MAX_HOPS:
                 return
-            passed.add(here.id)
-            wire, _ = way
-            delay += wire.delay_s
-            self.sent += 1
-            here = self.hosts[wire.b if wire.a == here.id else wire.a]
-        connection_id = next(number for number, (each, _) in here.ways.items() if each is wire)
-        self.at(self.now + delay, self._receive, here, connection_id, packet)
+            delay += hop[0].delay_s
+            here = hop[2]
+            hops += 1
+        self.sent += hops
+        if isinstance(message, MobileUpdate) and message.exist is not None:
+            message = replace(message, exist=message.exist.copy())  # its receiver keeps it, and changes it
+        self.at(self.now + delay, self._take, here, hop.connection_id, command.opcode, message)
+
+    def _take(self, host: Host, connection_id: int, opcode: str, message: ControlMessage) -> None:
+        if connection_id in host.ways:
+            self.delivered += 1
+            self.apply(host, host.plane.on_parsed(opcode, message, connection_id, self.clock(host)))
 
     def _transmit(self, host: Host, connection_id: int, packet: Packet) -> None:
         way = host.ways.get(connection_id)
