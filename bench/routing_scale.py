@@ -5,7 +5,8 @@ Runs the control plane in the simulator of the property tests, in virtual time, 
 - cold start of random graphs of degree 4: virtual seconds until every router has a route to and the addresses of every
   other, beside the bound of diameter + 5 s; and again after the router with most neighbours is killed. 2,000 routers in
   one process take about 12 GB and half an hour;
-- one recomputation at 500 routers: own routes, and the tree of one more ingress;
+- one recomputation at 500 and 2,000 routers: own routes, the tree of one more ingress, own routes after one link state
+  has changed; and all that a router does when such a link state comes in, routes installed;
 - 50 idle routers: processor seconds for one of virtual time, all together;
 - 100,000 mobile addresses in a network of 50, 2,000 at each router: convergence and a change in each.
 
@@ -29,6 +30,8 @@ sys.path.insert(0, str(ROOT))
 
 from tests.property.networks import random_network  # noqa: E402  # needs the path above
 from tests.property.simulator import Network  # noqa: E402
+from vanrouter.routing.control import ControlPlane  # noqa: E402
+from vanrouter.routing.messages import advertisement_body, hello_body, link_state_update_body  # noqa: E402
 from vanrouter.routing.paths import PathMap  # noqa: E402
 
 
@@ -95,19 +98,57 @@ def recomputation(count: int, rounds: int) -> dict[str, object]:
     network = random_network(count, 4, count)
     graph = network.true_graph()
     names = list(graph)
-    own, one_more = [], []
+    times: dict[str, list[float]] = {"own_routes_ms": [], "one_more_ingress_ms": [], "after_a_change_ms": []}
     for number in range(rounds):
         began = time.perf_counter()
         paths = PathMap(names[number % count], graph)
-        middle = time.perf_counter()
+        routes = time.perf_counter()
         paths.forwarded_for(names[(number + 7) % count])
-        own.append(1000 * (middle - began))
-        one_more.append(1000 * (time.perf_counter() - middle))
-    return {
-        "routers": count,
-        "own_routes_ms": {"median": round(statistics.median(own), 2), "worst": round(max(own), 2)},
-        "one_more_ingress_ms": {"median": round(statistics.median(one_more), 2), "worst": round(max(one_more), 2)},
-    }
+        ingress = time.perf_counter()
+        changed = names[(number + 3) % count]
+        costlier = {**graph, changed: {peer: cost + 1 for peer, cost in graph[changed].items()}}
+        change = time.perf_counter()
+        PathMap(names[number % count], costlier, paths)
+        times["own_routes_ms"].append(1000 * (routes - began))
+        times["one_more_ingress_ms"].append(1000 * (ingress - routes))
+        times["after_a_change_ms"].append(1000 * (time.perf_counter() - change))
+    return {"routers": count, **{what: shown(all_ms) for what, all_ms in times.items()}}
+
+
+def shown(times_ms: list[float]) -> dict[str, float]:
+    return {"median": round(statistics.median(times_ms), 2), "worst": round(max(times_ms), 2)}
+
+
+def link_state(plane: ControlPlane, name: str, peers: dict[str, int], ls_seq: int, now: float) -> None:
+    """Tell a router of the link state of another, over its first connection."""
+    plane.on_message("RA", advertisement_body(name, 1, ls_seq, 0), 1, now)
+    plane.on_message("LSU", link_state_update_body(name, 1, ls_seq, peers), 1, now)
+
+
+def updates(count: int, rounds: int) -> dict[str, object]:
+    """Time all that one router does about a link state: the costs of far routers change, one after the other."""
+    links = random_network(count, 4, count).true_graph()
+    me, *others = links
+    plane, now = ControlPlane(me, 1), 0.0
+    for connection_id, (peer, cost) in enumerate(links[me].items(), 1):
+        plane.on_link_up(connection_id, cost, now)
+        plane.on_message("HELLO", hello_body(peer, 1, [me]), connection_id, now)
+    for name in others:
+        link_state(plane, name, links[name], 1, now)
+    spent: list[float] = []
+    for number in range(rounds):
+        now += 0.5
+        for connection_id, peer in enumerate(links[me], 1):
+            plane.on_message("HELLO", hello_body(peer, 1, [me]), connection_id, now)
+        plane.on_timer(now)
+        now += 0.5  # long enough for a change to be computed at once
+        name = others[(7 * number + 3) % len(others)]
+        before = plane.counters.path_computations
+        began = time.perf_counter()
+        link_state(plane, name, {peer: cost + 1 + number for peer, cost in links[name].items()}, 2, now)
+        spent.append(1000 * (time.perf_counter() - began))
+        assert plane.counters.path_computations == before + 1
+    return {"routers": count, "known": len(list(plane.nodes())), "link_state_taken_in_ms": shown(spent)}
 
 
 def idle(count: int, virtual_s: float) -> dict[str, object]:
@@ -173,6 +214,7 @@ def main() -> None:
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "cpu": platform.processor() or platform.machine(),
         "recomputation": [recomputation(count, 20) for count in (500, 2000)],
+        "updates": [updates(count, 50) for count in (500, 2000)],
         "idle": idle(50, 60 if options.quick else 300),
         "addresses": many_addresses(50, 10_000 if options.quick else 100_000),
         "cold_start": [cold_start(count) for count in counts],

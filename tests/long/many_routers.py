@@ -1,0 +1,63 @@
+"""Many interior routers in one process, each a whole one: `python -m tests.long.many_routers COUNT PORT...`.
+
+They are a tree with a dozen branches at each, made one after the other: all share one loop. When all know each other the
+root, R000, connects to the inter-router listeners at the ports given.
+Prints `known LEAST to MOST, refused COUNT` each time that it is something else: how many other routers each of them
+knows, and how often one was left out because there were too many.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+import time
+
+from vanrouter.adaptors.amqp import AmqpConnections, AmqpSettings
+from vanrouter.adaptors.amqp_connector import AmqpConnector
+from vanrouter.core.peer import Role
+from vanrouter.core.router import Mode, Router
+from vanrouter.net.reactor import Reactor
+
+BRANCHES = 12
+
+
+def link(connector: Router, listener: Router) -> None:
+    """Connect two of them by a pair of sockets."""
+    settings = AmqpSettings(name="branch", host="here", port="0", role=Role.INTER_ROUTER)
+    for router, sock, is_server in zip((connector, listener), socket.socketpair(), (False, True), strict=True):
+        sock.setblocking(False)
+        connections = AmqpConnections(router)
+        connection = connections.make(sock, settings, None, is_server=is_server, host="here:0")
+        connections.start(connection)
+
+
+def shown(routers: list[Router]) -> str:
+    known = [len(router.nodes) for router in routers]
+    refused = sum(router.control.plane.routers_refused for router in routers)
+    return f"known {min(known)} to {max(known)}, refused {refused}"
+
+
+def main() -> None:
+    count, *ports = map(int, sys.argv[1:])
+    reactor = Reactor()
+    routers: list[Router] = []
+    last = ""
+    while True:
+        if len(routers) < count and all(len(router.nodes) >= len(routers) - 1 for router in routers):
+            added = Router(reactor, f"R{len(routers):03}", Mode.INTERIOR, instance=int(time.time()))
+            if routers:
+                link(added, routers[(len(routers) - 1) // BRANCHES])
+            routers.append(added)
+            if len(routers) == count:
+                for port in ports:
+                    settings = AmqpSettings(name=f"to-{port}", host="127.0.0.1", port=str(port), role=Role.INTER_ROUTER)
+                    AmqpConnector(AmqpConnections(routers[0]), settings).open()
+        reactor.run_once(0.1)
+        now = shown(routers)
+        if now != last:
+            print(now, flush=True)
+            last = now
+
+
+if __name__ == "__main__":
+    main()
