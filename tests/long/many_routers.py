@@ -1,7 +1,8 @@
 """Many interior routers in one process, each a whole one: `python -m tests.long.many_routers COUNT PORT...`.
 
-They are a tree with a dozen branches at each, made one after the other: all share one loop. When all know each other the
-root, R000, connects to the inter-router listeners at the ports given.
+They are a tree with a dozen branches at each, made one after the other, as all share one loop. When all know each other
+the root, R000, connects to the inter-router listeners at the ports given.
+
 Prints `known LEAST to MOST, refused COUNT` each time that it is something else: how many other routers each of them
 knows, and how often one was left out because there were too many.
 """
