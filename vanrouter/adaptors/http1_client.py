@@ -11,7 +11,13 @@ from collections.abc import Sequence
 from enum import Enum
 
 from vanrouter.adaptors.http1_chunks import ChunkedBody
-from vanrouter.adaptors.http1_encode import encode_request, encode_trailers, is_chunked_request, write_chunk
+from vanrouter.adaptors.http1_encode import (
+    encode_request,
+    encode_trailers,
+    is_chunked_request,
+    write_chunk,
+    write_last_chunk,
+)
 from vanrouter.adaptors.http1_head import END_OF_HEAD, MessageError, ResponseParser
 from vanrouter.adaptors.http_exchange import (
     ClientOwner,
@@ -117,6 +123,14 @@ class Http1Client:
             return write(data)
         return write_chunk(write, data)
 
+    def last(self, data: bytes | memoryview) -> None:
+        """The last octets of the request."""
+        self._is_sent = True
+        if self._is_chunked_out:
+            write_last_chunk(self.transport.write, data)
+        else:
+            self.transport.write(data)
+
     def end(self, trailers: Sequence[Header] = ()) -> None:
         """The request is complete."""
         self._is_sent = True
@@ -178,8 +192,11 @@ class Http1Client:
             if len(held) > remaining:
                 self._keeps_alive = False  # nobody has asked for what follows
                 held = held[:remaining]
-            self._pass(held)
-            self._answered(())
+            requester = self._requester
+            self._finish_exchange()
+            if requester is not None:
+                requester.on_last(held)
+            self._make_room()
         elif reading is Reading.CHUNKS:
             chunks = self._chunks
             assert chunks is not None

@@ -94,6 +94,15 @@ def write_chunk(write: Callable[[bytes | memoryview], bool], data: bytes | memor
     return write(b"\r\n")
 
 
+def write_last_chunk(write: Callable[[bytes | memoryview], bool], data: bytes | memoryview) -> None:
+    """Write the last octets of a body, and its end."""
+    if len(data) < SMALL_BYTES:
+        write(b"".join((b"%x\r\n" % len(data), data, b"\r\n", LAST_CHUNK)))
+    else:
+        write_chunk(write, data)
+        write(LAST_CHUNK)
+
+
 def encode_trailers(trailers: Sequence[Header]) -> bytes:
     """Encode the last chunk with the trailers behind it."""
     return b"0\r\n%b\r\n" % _lines(trailers) if trailers else LAST_CHUNK

@@ -11,7 +11,13 @@ from collections.abc import Sequence
 from enum import Enum
 
 from vanrouter.adaptors.http1_chunks import ChunkedBody
-from vanrouter.adaptors.http1_encode import encode_error, encode_response, encode_trailers, write_chunk
+from vanrouter.adaptors.http1_encode import (
+    encode_error,
+    encode_response,
+    encode_trailers,
+    write_chunk,
+    write_last_chunk,
+)
 from vanrouter.adaptors.http1_head import END_OF_HEAD, MessageError, RequestParser
 from vanrouter.adaptors.http_exchange import (
     HTTP_1_1,
@@ -149,8 +155,9 @@ class Http1Server:
                 self._pass(held)
                 return False
             self._held = held[remaining:]
-            self._pass(held[:remaining])
-            self._end_request(())
+            self._reading = Reading.HELD
+            if self._responder is not None:  # not answered before its end
+                self._responder.last(held[:remaining])
             return True
         if reading is Reading.CHUNKS:
             chunks = self._chunks
@@ -341,6 +348,14 @@ class Http1Server:
         if not self._is_chunked_out:
             return write(data)
         return write_chunk(write, data)
+
+    def on_last(self, data: bytes | memoryview) -> None:
+        """The last octets of the answer."""
+        if self._is_chunked_out:
+            write_last_chunk(self.transport.write, data)
+        else:
+            self.transport.write(data)
+        self._answered()
 
     def on_resume(self) -> None:
         """The handler takes octets of the request again."""

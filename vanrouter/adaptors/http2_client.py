@@ -87,6 +87,10 @@ class ClientStream(Stream):
     def data(self, data: bytes | memoryview) -> bool:
         return self.send_data(data) if self.is_open and not self.is_local_ended else True
 
+    def last(self, data: bytes | memoryview) -> None:
+        if self.is_open and not self.is_local_ended and self.pending_end is None:
+            self.send_last(data)
+
     def end(self, trailers: Sequence[Header] = ()) -> None:
         if self.is_open and not self.is_local_ended and self.pending_end is None:
             self.send_end(lower(trailers))
@@ -177,6 +181,17 @@ class ClientStream(Stream):
         else:
             self.held += octets
 
+    def take_last(self, data: bytes | memoryview) -> None:
+        if not self.has_head:
+            raise ResetError(ErrorCode.PROTOCOL_ERROR, "DATA before the head")
+        if self.is_tunnel or self.is_answered:
+            self.requester.on_data(data)
+            self.take_end(())
+            return
+        self.is_answered = True
+        self.requester.on_last(data)
+        self.end_of_answer()
+
     def take_end(self, trailers: Sequence[Header]) -> None:
         if not self.has_head:
             raise ResetError(ErrorCode.PROTOCOL_ERROR, "an end before the head")
@@ -239,10 +254,15 @@ class Http2Client(Connection):
         """Streams that were asked for by extended CONNECT."""
 
     def first_octets(self) -> bytes:
-        values = {wire.ENABLE_PUSH: 0}
-        if not self.is_single:
-            values[wire.MAX_HEADER_LIST_SIZE] = self.limits.max_bytes
-        return wire.PREFACE + wire.settings(values)
+        if self.is_single:
+            return wire.SINGLE_REQUEST
+        return wire.PREFACE + wire.settings({wire.ENABLE_PUSH: 0, wire.MAX_HEADER_LIST_SIZE: self.limits.max_bytes})
+
+    def skip_preface(self, view: memoryview) -> int:
+        if self.is_single and view[: len(wire.SINGLE_ANSWER)] == wire.SINGLE_ANSWER:
+            self.know_settings()
+            return len(wire.SINGLE_ANSWER)
+        return 0
 
     def begin(self, head: RequestHead, requester: Requester) -> ClientStream:
         """An exchange begins; `room` must have been above 0."""
@@ -322,6 +342,9 @@ class Http2Client(Connection):
     def done(self, stream: Stream) -> None:
         """An exchange is over."""
         self.forget(stream)
+        if self.is_single:
+            self._close_if_idle()
+            return
         self.patience.earn(EXCHANGE_GAIN)
         self.after_exchange()
 
@@ -337,7 +360,8 @@ class Http2Client(Connection):
         self._close_if_idle()
 
     def forget(self, stream: Stream) -> None:
-        self._extended.discard(stream.id)
+        if self._extended:
+            self._extended.discard(stream.id)
         super().forget(stream)
 
     def _go(self) -> None:

@@ -22,7 +22,17 @@ from hyperframe.frame import GoAwayFrame, RstStreamFrame
 
 from vanrouter.adaptors import http2_frames as wire
 from vanrouter.adaptors.http2_flow import FIRST_WINDOW_BYTES, Stream
-from vanrouter.adaptors.http2_frames import ErrorCode, GoAwayError, ResetError
+from vanrouter.adaptors.http2_frames import (
+    DATA,
+    END_STREAM,
+    HEADER_BYTES,
+    HEADERS,
+    MAX_FRAME_BYTES,
+    PADDED,
+    ErrorCode,
+    GoAwayError,
+    ResetError,
+)
 from vanrouter.adaptors.http2_hpack import (
     STATELESS,
     TABLE_BYTES,
@@ -164,25 +174,30 @@ class Connection:
             self._partial += data
             data = bytes(self._partial)
         view = memoryview(data)
-        offset, end = self.skip_preface(view), len(view)
+        offset = 0 if self._has_peer_settings else self.skip_preface(view)
+        end = len(view)
         if offset < 0:
             self._partial = bytearray(view)
             return
         unpack = wire.unpack_header
-        while end - offset >= wire.HEADER_BYTES and not self.is_over:
+        while end - offset >= HEADER_BYTES and not self.is_over:
             high, low, kind, flags, stream_id = unpack(view, offset)
             size = high << 8 | low
-            if size > wire.MAX_FRAME_BYTES:
+            if size > MAX_FRAME_BYTES:
                 raise GoAwayError(ErrorCode.FRAME_SIZE_ERROR, f"a frame of {size} octets")
-            begin = offset + wire.HEADER_BYTES
+            begin = offset + HEADER_BYTES
             if begin + size > end:
                 break
             offset = begin + size
-            self._take(kind, flags, stream_id & 0x7FFF_FFFF, view[begin:offset])
-        self._partial = bytearray(view[offset:]) if offset < end else bytearray()
+            try:
+                self._take(kind, flags, stream_id & 0x7FFF_FFFF, view[begin:offset])
+            except ResetError as fault:
+                self.reset_faulty(stream_id & 0x7FFF_FFFF, fault)
+        if self._partial or offset < end:
+            self._partial = bytearray(view[offset:])
 
     def skip_preface(self, view: memoryview) -> int:
-        """Return where frames begin; -1 while that has not come."""
+        """Return where frames begin, as long as the peer has not told its settings; -1 while that has not come."""
         return 0
 
     def _take(self, kind: int, flags: int, stream_id: int, payload: memoryview) -> None:
@@ -191,21 +206,18 @@ class Connection:
             raise GoAwayError(ErrorCode.PROTOCOL_ERROR, "a header block was not continued")
         if not self._has_peer_settings and (kind != wire.SETTINGS or flags & wire.ACK):
             raise GoAwayError(ErrorCode.PROTOCOL_ERROR, "the first frame was not SETTINGS")
-        try:
-            if kind == wire.DATA:
-                self._on_data(flags, stream_id, payload)
-            elif kind == wire.HEADERS:
-                self._on_headers(flags, stream_id, payload)
-            elif kind == wire.CONTINUATION:
-                self._on_continuation(flags, payload)
+        if kind == DATA:
+            self._on_data(flags, stream_id, payload)
+        elif kind == HEADERS:
+            self._on_headers(flags, stream_id, payload)
+        elif kind == wire.CONTINUATION:
+            self._on_continuation(flags, payload)
+        else:
+            taker = _TAKERS.get(kind)
+            if taker is not None:
+                taker(self, flags, stream_id, payload)
             else:
-                taker = _TAKERS.get(kind)
-                if taker is not None:
-                    taker(self, flags, stream_id, payload)
-                else:
-                    self.patience.spend(FRAME_COST)  # an extension that we do not know
-        except ResetError as fault:
-            self.reset_faulty(stream_id, fault)
+                self.patience.spend(FRAME_COST)  # an extension that we do not know
 
     def reset_faulty(self, stream_id: int, fault: ResetError) -> None:
         """Reset a stream whose protocol was broken.
@@ -235,21 +247,23 @@ class Connection:
         if stream.is_remote_ended:
             raise ResetError(ErrorCode.STREAM_CLOSED, "DATA behind the end of the stream")
         data: bytes | memoryview = payload
-        if flags & wire.PADDED:
+        if flags & PADDED:
             data = wire.unpad_data(flags, stream_id, payload)
         size = len(data)
         stream.charge(octets, size)
-        if size:
+        if flags & END_STREAM:
+            stream.is_remote_ended = True
+            stream.check_complete()
+            if size:
+                stream.take_last(data)
+            else:
+                stream.take_end(())
+        elif size:
             self.patience.earn(1 + (size >> 9))
             stream.take_data(data, octets)
         else:
-            if not flags & wire.END_STREAM:
-                self.patience.spend(FRAME_COST)
+            self.patience.spend(FRAME_COST)
             stream.credit(octets)
-        if flags & wire.END_STREAM and stream.is_open:
-            stream.is_remote_ended = True
-            stream.check_complete()
-            stream.take_end(())
 
     def _charge(self, octets: int) -> None:
         """Count octets against the connection's window, and give them back when half of it is gone."""
@@ -296,6 +310,14 @@ class Connection:
             self._block = None
             self.on_block(self._block_stream, bytes(block), bool(self._block_flags & wire.END_STREAM))
 
+    def know_settings(self) -> None:
+        """The peer has told its settings, and is told that they count."""
+        self._has_peer_settings = True
+        if self._preamble:
+            self._preamble += wire.SETTINGS_ACK
+        else:
+            self.emit(wire.SETTINGS_ACK)
+
     def on_block(self, stream_id: int, block: bytes, is_end: bool) -> None:
         """A whole header block has come.
 
@@ -333,13 +355,9 @@ class Connection:
         self.patience.spend(FRAME_COST)
         if flags & wire.ACK:
             return
-        self._has_peer_settings = True
         for key, value in settings:
             self._on_setting(key, value)
-        if self._preamble:
-            self._preamble += wire.SETTINGS_ACK
-        else:
-            self.emit(wire.SETTINGS_ACK)
+        self.know_settings()
         self.on_settings()
 
     def _on_setting(self, key: int, value: int) -> None:
@@ -451,11 +469,11 @@ class Connection:
         """Octets of one DATA frame that the connection has room for."""
         return min(self.send_window, self.peer_frame_bytes)
 
-    def send_data_frame(self, stream_id: int, data: bytes | bytearray | memoryview) -> None:
-        """Send a DATA frame that all windows have room for."""
+    def send_data_frame(self, stream_id: int, data: bytes | bytearray | memoryview, flags: int = 0) -> None:
+        """Send a DATA frame that all windows have room for. `flags`: END_STREAM or 0."""
         size = len(data)
         self.patience.earn(1 + (size >> 9))
-        self.emit(b"".join((wire.frame_header(size, wire.DATA, 0, stream_id), data)))
+        self.emit(b"".join((wire.frame_header(size, DATA, flags, stream_id), data)))
 
     def send_headers(self, stream_id: int, fields: Sequence[Field], flags: int) -> None:
         """Send a header block.
@@ -465,7 +483,7 @@ class Connection:
             fields: names in lower case.
             flags: END_STREAM or 0.
         """
-        block = self._writer.write(list(fields))
+        block = self._writer.write(fields if type(fields) is list else list(fields))
         self.emit(wire.headers(stream_id, block, flags, self.peer_frame_bytes))
 
     def wait(self, stream: Stream) -> None:
@@ -551,10 +569,11 @@ class Connection:
 
     def lose_streams(self, is_refused: bool) -> None:
         """Tell all streams that they are over."""
-        for stream in list(self.streams.values()):
-            if stream.is_open:
-                self.forget(stream)
-                stream.take_loss(is_refused)
+        if self.streams:
+            for stream in list(self.streams.values()):
+                if stream.is_open:
+                    self.forget(stream)
+                    stream.take_loss(is_refused)
         self._waiting.clear()
 
 

@@ -202,7 +202,7 @@ def request_fields(head: RequestHead, *, is_extended: bool = False) -> list[Fiel
     """
     fields: list[Field]
     if head.method == b"CONNECT":
-        return [(b":method", b"CONNECT"), (b":authority", head.authority or head.target), *lower(head.headers)]
+        return [(b":method", b"CONNECT"), (b":authority", head.authority or head.target), *lowered(head)]
     fields = [
         (b":method", b"CONNECT" if is_extended else head.method),
         (b":scheme", head.scheme),
@@ -213,7 +213,7 @@ def request_fields(head: RequestHead, *, is_extended: bool = False) -> list[Fiel
     if is_extended:
         assert head.upgrade is not None
         fields.insert(1, (b":protocol", head.upgrade))
-    fields += lower(head.headers)
+    fields += lowered(head)
     return fields
 
 
@@ -222,7 +222,12 @@ _STATUS_FIELDS: dict[int, Field] = {status: (b":status", b"%d" % status) for sta
 
 def response_fields(head: ResponseHead) -> list[Field]:
     """Return the fields of a response, informational or final."""
-    return [_STATUS_FIELDS[head.status], *lower(head.headers)]
+    return [_STATUS_FIELDS[head.status], *lowered(head)]
+
+
+def lowered(head: RequestHead | ResponseHead) -> Sequence[Field]:
+    """Return the headers of a head as fields; those that were read as such are such."""
+    return head.headers if head.version == HTTP_2 else lower(head.headers)
 
 
 def lower(headers: Sequence[Header]) -> list[Field]:

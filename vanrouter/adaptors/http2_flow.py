@@ -93,6 +93,20 @@ class Stream:
         connection.wait(self)
         return False
 
+    def send_last(self, data: bytes | memoryview) -> None:
+        """Send octets and the end of this direction, in one frame where the windows allow it."""
+        connection = self.connection
+        size = len(data)
+        if self.pending is not None or connection.is_blocked or size > self.send_window or size > connection.sendable:
+            self.send_data(data)
+            self.send_end(())
+            return
+        self.send_window -= size
+        connection.send_window -= size
+        self.is_local_ended = True
+        connection.send_data_frame(self.id, data, END_STREAM)
+        self.on_local_end()
+
     def send_pending(self) -> None:
         """Send what waits, as far as the windows go."""
         connection = self.connection
@@ -217,6 +231,10 @@ class Stream:
 
     def take_data(self, data: bytes | memoryview, octets: int) -> None:
         """Octets of the body; `octets` of the windows with them."""
+        raise NotImplementedError
+
+    def take_last(self, data: bytes | memoryview) -> None:
+        """The last octets of the body: the other end has ended its direction."""
         raise NotImplementedError
 
     def take_end(self, trailers: Sequence[Header]) -> None:

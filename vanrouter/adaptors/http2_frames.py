@@ -205,6 +205,12 @@ def _parse_settings(flags: int, stream_id: int, payload: bytes) -> tuple[tuple[i
 
 SETTINGS_ACK = SettingsFrame(0, flags=("ACK",)).serialize()
 
+SINGLE_REQUEST = PREFACE + settings({ENABLE_PUSH: 0})
+"""What a vanrouter listener says first on a stream of one exchange."""
+SINGLE_SETTINGS = settings({MAX_CONCURRENT_STREAMS: 1})
+SINGLE_ANSWER = SINGLE_SETTINGS + SETTINGS_ACK
+"""And its connector, to exactly that."""
+
 
 def ping(payload: bytes, *, is_answer: bool = False) -> bytes:
     """Return a PING with its eight octets."""

@@ -110,6 +110,10 @@ class ServerStream(Stream):
     def on_data(self, data: bytes | memoryview) -> bool:
         return self.send_data(data) if self.is_open else True
 
+    def on_last(self, data: bytes | memoryview) -> None:
+        if self.is_open and not self.is_local_ended and self.pending_end is None:
+            self.send_last(data)
+
     def on_end(self, trailers: Sequence[Header] = ()) -> None:
         if self.is_open and not self.is_local_ended and self.pending_end is None:
             self.send_end(lower(trailers))
@@ -158,6 +162,15 @@ class ServerStream(Stream):
         else:
             self.held += octets
 
+    def take_last(self, data: bytes | memoryview) -> None:
+        if self.is_tunnel or not self.has_body:
+            self.responder.data(data)
+            self.take_end(())
+            return
+        self.responder.last(data)
+        if self.is_local_ended and self.is_open:
+            self.connection.done(self)
+
     def take_end(self, trailers: Sequence[Header]) -> None:
         if self.has_body:
             self.responder.end(trailers)
@@ -202,7 +215,7 @@ class Http2Server(Connection):
 
     def first_octets(self) -> bytes:
         if self.is_single:
-            return wire.settings({wire.MAX_CONCURRENT_STREAMS: 1})
+            return wire.SINGLE_SETTINGS
         return wire.settings(
             {
                 wire.MAX_CONCURRENT_STREAMS: MAX_STREAMS,
@@ -214,6 +227,10 @@ class Http2Server(Connection):
     def skip_preface(self, view: memoryview) -> int:
         if not self._preface_left:
             return 0
+        if self.is_single and view[: len(wire.SINGLE_REQUEST)] == wire.SINGLE_REQUEST:
+            self._preface_left = 0
+            self.know_settings()
+            return len(wire.SINGLE_REQUEST)
         size = min(len(view), len(wire.PREFACE))
         if view[:size] != wire.PREFACE[:size]:
             raise GoAwayError(ErrorCode.PROTOCOL_ERROR, "this is not HTTP/2")
@@ -290,8 +307,11 @@ class Http2Server(Connection):
     def done(self, stream: Stream) -> None:
         """An exchange is over."""
         self.forget(stream)
+        if self.is_single:
+            self.close()
+            return
         self.patience.earn(EXCHANGE_GAIN)
-        if self.is_single or (not self.streams and self._is_drained):
+        if not self.streams and self._is_drained:
             self.close()
 
     @property

@@ -3,13 +3,13 @@
 Layer: 4, no input or output of its own. An exchange is one request and its answer. Whoever speaks HTTP with clients
 begins it at a `Handler`; from there on the two ends call each other directly:
 
-    request ->   the requester's end   --begin, data, end, cancel-->                            Responder
-    answer  <-   Requester   <--on_informational, on_response, on_data, on_end, on_failure--  the responder's end
+    request ->  the requester's end  --begin, data, last, end, cancel-->                                Responder
+    answer  <-  Requester  <--on_informational, on_response, on_data, on_last, on_end, on_failure--  the responder's end
 
 Contract:
 
 * A message whose head says `length == 0` ends with its head: neither `data` nor `end` follows. Otherwise `end` closes
-  it.
+  it, or `last`: octets known to be its last, in one call with the end. So most messages cost one frame, not two.
 * `begin` calls nothing of the requester before it returns. Every other call may come from within any other.
 * `data` takes all octets during the call; a memoryview is valid during the call only. False asks for silence until
   `Requester.on_resume()` (request) or `Responder.resume()` (response); what had been read already may still come.
@@ -158,6 +158,9 @@ class Requester(Protocol):
     def on_data(self, data: bytes | memoryview) -> bool:
         """Octets of the response; False: no more until `Responder.resume()`."""
 
+    def on_last(self, data: bytes | memoryview) -> None:
+        """The last octets of the response, which is complete; not of a tunnel."""
+
     def on_end(self, trailers: Sequence[Header] = ()) -> None:
         """The response is complete."""
 
@@ -173,6 +176,9 @@ class Responder(Protocol):
 
     def data(self, data: bytes | memoryview) -> bool:
         """Octets of the request; False: no more until `Requester.on_resume()`."""
+
+    def last(self, data: bytes | memoryview) -> None:
+        """The last octets of the request, which is complete; not of a tunnel."""
 
     def end(self, trailers: Sequence[Header] = ()) -> None:
         """The request is complete."""

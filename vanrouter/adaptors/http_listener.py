@@ -11,11 +11,12 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+from vanrouter.adaptors.http2_fields import lower
 from vanrouter.adaptors.http_aggregation import AggregatedForm
 from vanrouter.adaptors.http_codecs import SERVER_CODECS
 from vanrouter.adaptors.http_config import ANSWER_503, HTTP2, MESSAGE, HttpListenerConfig
 from vanrouter.adaptors.http_events import EventForm
-from vanrouter.adaptors.http_exchange import Failure, Header, Requester, RequestHead, Responder, ServerCodec
+from vanrouter.adaptors.http_exchange import HTTP_2, Failure, Header, Requester, RequestHead, Responder, ServerCodec
 from vanrouter.adaptors.http_message_listener import MessageForm
 from vanrouter.adaptors.http_requests import NOBODY, RoutedRequest
 from vanrouter.adaptors.http_shared import Shared
@@ -224,12 +225,12 @@ def add_forwarded(head: RequestHead, host: str) -> None:
             earlier += field[1] + b", "
         else:
             headers.append(field)
-    headers.append((b"X-Forwarded-For", earlier + host.encode()))
+    added: list[Header] = [(b"X-Forwarded-For", earlier + host.encode())]
     if b"x-forwarded-proto" not in present:
-        headers.append((b"X-Forwarded-Proto", head.scheme))
+        added.append((b"X-Forwarded-Proto", head.scheme))
     if b"x-forwarded-host" not in present and head.authority:
-        headers.append((b"X-Forwarded-Host", head.authority))
-    head.headers = headers
+        added.append((b"X-Forwarded-Host", head.authority))
+    head.headers = headers + (lower(added) if head.version == HTTP_2 else added)
 
 
 def connection_row(connection: Any, host: str) -> dict[str, Any]:

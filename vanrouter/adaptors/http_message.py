@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import Any
 
+from vanrouter.adaptors.http2_fields import lower
 from vanrouter.adaptors.http_exchange import HTTP_1_0, HTTP_1_1, HTTP_2, Header, RequestHead, ResponseHead
 from vanrouter.engine.messages import STREAM_CONTENT_TYPE, Head
 from vanrouter.engine.sections import Symbol, ULong, decode_pairs, encode_into, encode_pairs
@@ -290,7 +291,7 @@ def decode_request(head: Head, fields: Fields, *, is_http2: bool, scheme: bytes)
     return RequestHead(
         method,
         target,
-        fields.headers,
+        lower(fields.headers) if is_http2 else fields.headers,
         authority=authority,
         length=length,
         scheme=special.get(":scheme", scheme),
@@ -314,7 +315,7 @@ def decode_response(head: Head, fields: Fields, *, is_http2: bool, is_head_reque
     has_none = is_head_request or number < 200 or number in (204, 304)
     return ResponseHead(
         number,
-        fields.headers,
+        lower(fields.headers) if is_http2 else fields.headers,
         reason=reason,
         length=0 if has_none else fields.length,
         version=HTTP_2 if is_http2 else HTTP_1_0 if fields.special.get(":version") == b"1.0" else HTTP_1_1,

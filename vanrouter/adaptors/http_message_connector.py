@@ -258,6 +258,11 @@ class MessageRequest:
         """Octets of the answer."""
         return self._answer.data(data) if self._answer is not None else True
 
+    def on_last(self, data: bytes | memoryview) -> None:
+        """The last octets of the answer."""
+        self.on_data(data)
+        self._complete(())
+
     def on_end(self, trailers: Sequence[Header] = ()) -> None:
         """The answer is complete."""
         self._complete(trailers)

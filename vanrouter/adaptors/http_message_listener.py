@@ -207,6 +207,11 @@ class MessageExchange:
         """Octets of the request."""
         return self._message.data(data) if self._message is not None else True
 
+    def last(self, data: bytes | memoryview) -> None:
+        """The last octets of the request."""
+        self.data(data)
+        self.end()
+
     def end(self, trailers: Sequence[Header] = ()) -> None:
         """The request is complete."""
         if self._message is not None:

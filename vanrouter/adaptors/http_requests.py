@@ -58,6 +58,9 @@ class Nobody:
         """Throw away."""
         return True
 
+    def last(self, data: bytes | memoryview) -> None:
+        """Throw away."""
+
     def end(self, trailers: Sequence[Header] = ()) -> None:
         """Nothing to do."""
 
@@ -146,6 +149,12 @@ class RelayedRequest:
         self._bytes_out += len(data)
         return self._outer.on_data(data)
 
+    def on_last(self, data: bytes | memoryview) -> None:
+        """The last octets of the answer."""
+        self._bytes_out += len(data)
+        self._over()
+        self._outer.on_last(data)
+
     def on_end(self, trailers: Sequence[Header] = ()) -> None:
         """The answer is complete."""
         if self._is_tunnel and not self._has_ended:
@@ -170,6 +179,15 @@ class RelayedRequest:
         """Octets of the request."""
         self._bytes_in += len(data)
         return self._inner.data(data)
+
+    def last(self, data: bytes | memoryview) -> None:
+        """The last octets of the request."""
+        self._bytes_in += len(data)
+        self._has_ended = True
+        inner = self._inner
+        if self._status and not self._is_over:  # the other direction has ended before
+            self._over()
+        inner.last(data)
 
     def end(self, trailers: Sequence[Header] = ()) -> None:
         """The request is complete; of a tunnel, this direction."""
@@ -287,6 +305,15 @@ class RoutedRequest(RelayedRequest):
         """It was for this exchange alone."""
 
     def data(self, data: bytes | memoryview) -> bool:
+        self._keep(data)
+        return super().data(data)
+
+    def last(self, data: bytes | memoryview) -> None:
+        self._keep(data)
+        super().last(data)
+
+    def _keep(self, data: bytes | memoryview) -> None:
+        """Keep octets for another try, as long as there may be one."""
         if not self._status and (self._retries or self._inner is NOBODY):
             if self._replay is None:
                 self._replay = bytearray()
@@ -295,7 +322,6 @@ class RoutedRequest(RelayedRequest):
                 self._retries = 0
                 self._replay = None
                 self._is_too_long = True
-        return super().data(data)
 
     def end(self, trailers: Sequence[Header] = ()) -> None:
         self._trailers = trailers

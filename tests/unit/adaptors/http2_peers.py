@@ -84,6 +84,10 @@ class Exchange:
         self.body += data
         return self.is_open
 
+    def last(self, data: bytes | memoryview) -> None:
+        self.data(data)
+        self.end()
+
     def end(self, trailers: Sequence[Header] = ()) -> None:
         assert self.trailers is None
         assert self.cancelled is None
@@ -155,6 +159,10 @@ class Asker:
         assert not self.is_over
         self.body += data
         return self.is_open
+
+    def on_last(self, data: bytes | memoryview) -> None:
+        self.on_data(data)
+        self.on_end()
 
     def on_end(self, trailers: Sequence[Header] = ()) -> None:
         assert not self.is_over

@@ -66,6 +66,10 @@ class FakeExchange:
         self.body += data
         return self.takes
 
+    def last(self, data: bytes | memoryview) -> None:
+        self.data(data)
+        self.end()
+
     def end(self, trailers: Sequence[Header] = ()) -> None:
         assert not self.has_ended
         self.has_ended = True
@@ -124,6 +128,10 @@ class FakeRequester:
         assert not self.has_ended
         self.body += data
         return self.takes
+
+    def on_last(self, data: bytes | memoryview) -> None:
+        self.on_data(data)
+        self.on_end()
 
     def on_end(self, trailers: Sequence[Header] = ()) -> None:
         assert not self.has_ended

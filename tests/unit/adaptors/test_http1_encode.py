@@ -7,6 +7,7 @@ from vanrouter.adaptors.http1_encode import (
     encode_response,
     encode_trailers,
     write_chunk,
+    write_last_chunk,
 )
 from vanrouter.adaptors.http1_head import RequestParser, ResponseParser
 from vanrouter.adaptors.http_exchange import HeadLimits, RequestHead, ResponseHead
@@ -71,3 +72,11 @@ def test_chunks(size: int) -> None:
     assert write_chunk(write, memoryview(bytes(size))) is (size >= SMALL_BYTES), "what the last call answers"
     assert b"".join(pieces) == b"%x\r\n%b\r\n" % (size, bytes(size))
     assert len(pieces) == (1 if size < SMALL_BYTES else 3)
+
+
+@pytest.mark.parametrize("size", [1, SMALL_BYTES - 1, SMALL_BYTES])
+def test_the_last_chunk_and_the_end(size: int) -> None:
+    written: list[bytes] = []
+    write_last_chunk(lambda data: written.append(bytes(data)) is None, bytes(size))
+    assert b"".join(written) == b"%x\r\n%b\r\n0\r\n\r\n" % (size, bytes(size))
+    assert (len(written) == 1) == (size < SMALL_BYTES)

@@ -3,9 +3,10 @@
 import h2.events
 import pytest
 
-from tests.unit.adaptors.http2_peers import BLOCK, OtherClient, RawClient, frame, frames
+from tests.unit.adaptors.http2_peers import BLOCK, Line, OtherClient, RawClient, Service, frame, frames
 from vanrouter.adaptors import http2_frames as wire
 from vanrouter.adaptors.http2_frames import ErrorCode
+from vanrouter.adaptors.http2_server import Http2Server
 from vanrouter.adaptors.http_exchange import Failure, HeadLimits, ResponseHead
 
 
@@ -241,6 +242,38 @@ def test_one_exchange_only() -> None:
     assert raw.resets == [(3, ErrorCode.REFUSED_STREAM)]
     raw.service.last.answer(200, b"x")
     assert raw.line.ended == "closed"
+
+
+@pytest.mark.parametrize("pieces", [1, 7, 1000])
+def test_the_first_words_of_a_listener_are_known(pieces: int) -> None:
+    """One by one, too; and what is said to them is the same."""
+    raw = RawClient(is_single=True)
+    line, service = Line(), Service()
+    server = Http2Server(line, service, HeadLimits(), is_single=True)
+    said = wire.SINGLE_REQUEST + frame(wire.HEADERS, wire.END_HEADERS | wire.END_STREAM, 1, BLOCK)
+    for offset in range(0, len(said), pieces):
+        server.receive(said[offset : offset + pieces])
+    raw.say(frame(wire.HEADERS, wire.END_HEADERS | wire.END_STREAM, 1, BLOCK))
+    for each in (service, raw.service):
+        each.last.answer(200, b"x")
+    octets = line.take()
+    assert octets == raw.line.take()
+    assert octets.startswith(wire.SINGLE_ANSWER)
+
+
+def test_an_answer_whose_end_is_known_is_one_frame_of_data() -> None:
+    raw = RawClient()
+    for stream_id, body in ((1, b"short"), (3, bytes(40_000))):
+        raw.say(frame(wire.HEADERS, wire.END_HEADERS | wire.END_STREAM, stream_id, BLOCK))
+        requester = raw.service.last.requester
+        requester.on_response(ResponseHead(200, [], length=None))
+        requester.on_last(body)
+        raw.say(b"")
+        data = [(flags, payload) for kind, flags, of, payload in raw.heard if kind == wire.DATA and of == stream_id]
+        assert b"".join(payload for _, payload in data) == body
+        assert [flags for flags, _ in data] == [0] * (len(data) - 1) + [wire.END_STREAM]
+    assert len(data) == 4  # no frame may be that long: the end is one of its own
+    assert raw.server.is_idle
 
 
 def test_nothing_is_said_before_the_answer_of_a_single_exchange() -> None:

@@ -6,7 +6,7 @@ from tests.unit.adaptors.recorder import Recorder
 from tests.unit.adaptors.streams import Loop
 from tests.unit.adaptors.test_tcp_tls import client_context, files
 from vanrouter.adaptors import http_listener
-from vanrouter.adaptors.http_exchange import RequestHead
+from vanrouter.adaptors.http_exchange import HTTP_2, RequestHead
 from vanrouter.adaptors.http_listener import add_forwarded
 from vanrouter.errors import ConfigError
 from vanrouter.net.tls import TlsFiles
@@ -140,6 +140,9 @@ def test_forwarded_fields(loop: Loop) -> None:
     head = RequestHead(b"GET", b"/", [(b"x-forwarded-for", b"10.0.0.1"), (b"X-Forwarded-Proto", b"https")])
     add_forwarded(head, "10.0.0.2")
     assert head.headers == [(b"X-Forwarded-Proto", b"https"), (b"X-Forwarded-For", b"10.0.0.1, 10.0.0.2")]
+    head = RequestHead(b"GET", b"/", [], authority=b"a", version=HTTP_2)
+    add_forwarded(head, "10.0.0.2")
+    assert [name for name, _ in head.headers] == [b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"]
 
 
 def test_tls_with_and_without_alpn(loop: Loop, tmp_path_factory: pytest.TempPathFactory) -> None:
