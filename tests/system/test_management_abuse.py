@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +22,9 @@ BODY_BYTES = 100 << 20
 CHUNK = b"\0" * (256 << 10)
 MEMORY_KB = 40_000
 """What a body of that size may add: the bound of messages for the router itself, twice."""
+COLLECTED_AT = 1.82 if sys.implementation.name == "pypy" else 1.0
+"""PyPy's collector looks again when the heap has grown by so much (its `PYPY_GC_MAJOR_COLLECT`), and an array of octets
+that grows leaves its shorter copies to it: 22 to 104 MB over 118 were seen there, up and down with each body."""
 PATIENCE_S = 90.0
 
 
@@ -189,10 +192,11 @@ class _Again:
         self.client.go_on(event.container)
 
 
-def test_a_body_of_a_hundred_megabytes(url: str, router: Router, tmp_path: Path) -> None:
+def test_a_body_of_a_hundred_megabytes(url: str, router: Router) -> None:
     before = router.memory_kb()
-    client = _Endless(url)
-    client.run()
-    assert client.streamed == BODY_BYTES
-    assert client.condition == "amqp:link:message-size-exceeded"
-    assert router.memory_kb() - before < MEMORY_KB
+    for _ in range(2):  # the second adds nothing to the first
+        client = _Endless(url)
+        client.run()
+        assert client.streamed == BODY_BYTES
+        assert client.condition == "amqp:link:message-size-exceeded"
+        assert router.memory_kb() < COLLECTED_AT * before + MEMORY_KB
