@@ -135,7 +135,8 @@ class Connection:
         """Called once when the peer's OPEN has come and the core has dealt with it."""
         self.on_closed: Any = None
         """Called once when the connection is over, by whoever made it."""
-        self.on_delivery = router.forwarder.handler_for(self)
+        self.on_delivery = self.take_delivery
+        """What the pump calls for each delivery event."""
         self.attacher = Attacher(self)
 
     # What it is.
@@ -492,16 +493,29 @@ class Connection:
 
     # The pump's calls in each turn.
 
+    def take_delivery(self, pn: Any) -> None:
+        """Something has happened to a delivery of this connection."""
+        out = self.outgoing.get(pn)
+        if out is not None:
+            if type(out) is Delivery:
+                self.router.forwarder.settlement.on_outcome(out, pn)
+            else:
+                out.on_update(pn)
+            return
+        begun = self.incoming.get(pn)
+        if begun is not None and type(begun) is not Delivery and begun.receiver.current is begun:
+            begun.more()  # a stream in the middle: the engine need not be asked what this is
+        else:
+            self.router.forwarder.on_other(self, pn, begun)
+
     def on_flow(self, link: Any) -> None:
-        """Credit has come, or something was sent."""
+        """The peer has given credit, wants it back, or says that it has none to give."""
         sender = self.senders.get(link)
         if sender is None:
             self._take_late_drain(link)
             return
         credit = link_credit(link)
         sender.credit = credit
-        if sender.deliveries:
-            self.last_delivery_at = self.loop.now
         if credit > 0:
             sender.zero_credit_since = None
             if sender.queue:
@@ -560,6 +574,10 @@ class Connection:
                 self.router.forwarder.drain_queue(sender)
                 self.answer_drain(sender)
 
+    def on_sent(self) -> None:
+        """Deliveries have gone out."""
+        self.last_delivery_at = self.loop.now
+
     def on_writable(self) -> None:
         """All that was queued has been written."""
         if self.shut_sessions:
@@ -569,10 +587,11 @@ class Connection:
                 self.router.forwarder.drain_queue(sender)
                 self.answer_drain(sender)
         paused = self.paused
-        for _ in range(min(len(paused), RESUMED_IN_A_FLUSH)):
-            flow = paused.popleft()
-            if not flow.resume():
-                paused.append(flow)
+        if paused:
+            for _ in range(min(len(paused), RESUMED_IN_A_FLUSH)):
+                flow = paused.popleft()
+                if not flow.resume():
+                    paused.append(flow)
 
     @property
     def session_window(self) -> int:

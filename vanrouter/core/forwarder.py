@@ -85,6 +85,7 @@ class Forwarder(Receiving, Sending):
         sender.credit -= 1
         if sender.credit <= 0:
             sender.ready = False
+            sender.zero_credit_since = self.reactor.now
         sender.deliveries += 1
         if not sender.deliveries & EACH:
             connection.watch_session(sender.session)

@@ -1,7 +1,7 @@
 """Connections whose deliveries are looked at first: policy, and the log of messages.
 
 Layer: 3. Source: management.md section 15 (user-id, targets of anonymous senders, size) and section 8
-(messageLoggingComponents). A connection without any of it takes the way of `Forwarder.on_delivery` and costs nothing
+(messageLoggingComponents). A connection without any of it takes the way of `Connection.take_delivery` and costs nothing
 more; one that has it gets `Inspection.on_delivery` in its place when it opens.
 """
 
@@ -118,7 +118,7 @@ class Inspection:
             if receiver is not None and receiver.current is None:
                 self.begin(receiver, pn)
                 return
-        self._forwarder.on_delivery(connection, pn)
+        connection.take_delivery(pn)
 
     def begin(self, receiver: Receiver, pn: Any) -> None:
         """Take a new delivery: `Forwarder.begin`, with a look at it."""

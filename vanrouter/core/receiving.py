@@ -74,23 +74,11 @@ class Receiving(Refusing, Guarding):
         """Send it on a link that can take a delivery now."""
         raise NotImplementedError
 
-    def handler_for(self, connection: Connection) -> Any:
-        """Return what the pump of `connection` calls for each delivery event."""
-        return partial(self.on_delivery, connection)
+    def on_other(self, connection: Connection, pn: Any, begun: Any) -> None:
+        """Something has happened to a delivery that did not go out and is not in the middle of coming in.
 
-    def on_delivery(self, connection: Connection, pn: Any) -> None:
-        """Something has happened to a delivery of this connection."""
-        out = connection.outgoing.get(pn)
-        if out is not None:
-            if type(out) is Delivery:
-                self.settlement.on_outcome(out, pn)
-            else:
-                out.on_update(pn)
-            return
-        begun = connection.incoming.get(pn)
-        if begun is not None and type(begun) is not Delivery and begun.receiver.current is begun:
-            begun.more()  # a stream in the middle: the engine need not be asked what this is
-            return
+        `begun`: what it is known as, None for a new one.
+        """
         receiver = connection.recent  # mostly it is the same link again, and one question to the engine is enough
         if receiver is None or link_current(receiver.pn) != pn:
             if not delivery_readable(pn):

@@ -92,6 +92,7 @@ class Sending:
         sender.credit -= 1
         if sender.credit <= 0:
             sender.ready = False
+            sender.zero_credit_since = self.router.reactor.now
         sender.deliveries += 1
         if not sender.deliveries & EACH:
             sender.connection.watch_session(sender.session)
@@ -197,6 +198,8 @@ class Sending:
         if sender.kind is STREAM:
             sender.connection.streams.release(sender)
         else:
+            if sender.credit <= 0:
+                sender.zero_credit_since = self.router.reactor.now
             sender.update_ready()
             if sender.is_draining:  # it was a stream of the queue, complete already: the loop there goes on
                 return

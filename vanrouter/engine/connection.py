@@ -100,9 +100,14 @@ class Handler(Protocol):
         """The peer's detach; `closed` is its flag of that name."""
 
     def on_delivery(self, delivery: Any) -> None: ...
-    def on_flow(self, link: Any) -> None: ...
+    def on_flow(self, link: Any) -> None:
+        """The peer has said something of a link's credit."""
+
     def before_flush(self) -> None:
         """The turn's last chance to queue something, such as the credit collected in it."""
+
+    def on_sent(self) -> None:
+        """Deliveries, or octets of them, have gone out in this turn. Called once for all of them."""
 
     def on_writable(self) -> None:
         """Everything queued has been written; flows that were held may go on."""
@@ -235,19 +240,21 @@ class EngineConnection:
     def process(self) -> None:
         """Hand out all events that the engine has collected."""
         collector = self.collector
+        on_delivery = self._on_delivery
         while True:
             event = collector_peek(collector)
             if not event:
                 return
             delivery = event_delivery(event)  # NULL for any other event: to ask for the type first is one call more
             if delivery:
-                self._on_delivery(delivery)
+                on_delivery(delivery)
             else:
                 kind = event_type(event)
                 if kind == EVENT_LINK_FLOW:
                     self._on_flow(event_link(event))
                 else:
                     self._on_rare_event(kind, event)
+                    on_delivery = self._on_delivery  # after an OPEN it may be another
             if self.lost:
                 return
             collector_pop(collector)
@@ -291,6 +298,7 @@ class EngineConnection:
         self.handler.before_flush()
         self.process()
         transport = self.transport
+        collector = self.collector
         while not self.lost:
             total = 0
             while total < WRITE_BYTES:
@@ -306,7 +314,16 @@ class EngineConnection:
                 if count < 0:
                     self._output_ended()
                 break
-            if not self._send(_outview[:total]):
+            is_taken = self._send(_outview[:total])
+            event = collector_peek(collector)
+            if event:
+                # What the engine says of its own output: this link has sent, and that one. One look is enough.
+                has_sent = event_type(event) == EVENT_LINK_FLOW
+                while collector_pop(collector):
+                    pass
+                if has_sent and not self.lost:
+                    self.handler.on_sent()
+            if not is_taken:
                 return
             if total < WRITE_BYTES and count == 0:
                 break

@@ -80,6 +80,49 @@ def test_credit_after_a_link_is_gone_does_no_harm(world: World) -> None:
     world.check()
 
 
+def test_when_a_delivery_passed_last(world: World) -> None:
+    router = world.router()
+    source, drain = world.client(router), world.client(router)
+    tx, rx = source.sender("a"), drain.receiver("a", credit=2)
+    world.settle()
+    assert source.there.last_delivery_at is None
+    assert drain.there.last_delivery_at is None
+    world.advance(3.0)
+    at = world.time
+    tx.send(b"x")
+    world.settle()
+    assert drain.there.last_delivery_at == at
+    rx.got[0].accept()
+    world.settle()
+    assert source.there.last_delivery_at == at
+    world.advance(100.0)  # keep-alives are none
+    assert drain.there.last_delivery_at == at
+
+
+def test_since_when_a_consumer_has_no_credit(world: World) -> None:
+    router = world.router()
+    tx, rx = world.client(router).sender("a"), world.client(router).receiver("a", credit=1)
+    world.settle()
+    link = rx.here
+    assert link.zero_credit_since is None
+    world.advance(3.0)
+    tx.send(b"x")
+    world.settle()
+    assert link.zero_credit_since == world.time
+    rx.got[0].accept()
+    rx.credit(2)
+    world.settle()
+    assert link.zero_credit_since is None
+    sent = tx.begin()
+    sent.write(b"y")
+    sent.end()
+    whole = tx.begin()
+    whole.write(b"z" * 300_000)
+    whole.end()
+    world.settle()
+    assert link.zero_credit_since == world.time
+
+
 def test_the_router_ends_a_link(world: World) -> None:
     router = world.router()
     client = world.client(router)

@@ -51,6 +51,9 @@ class Notes:
 
     def before_flush(self) -> None: ...
 
+    def on_sent(self) -> None:
+        self._note("sent")
+
     def on_writable(self) -> None: ...
 
     def on_lost(self, condition: tuple[str, str] | None) -> None:

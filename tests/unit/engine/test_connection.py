@@ -47,6 +47,53 @@ class SlowChannel:
         self.sock.close()
 
 
+class Recorded:
+    """A socket whose octets are written down."""
+
+    def __init__(self, sock: Any, written: list[bytes]) -> None:
+        self.written = written
+        self.recv_into, self.fileno, self.close = sock.recv_into, sock.fileno, sock.close
+        self.sock = sock
+
+    def send(self, data: memoryview, /) -> int:
+        count: int = self.sock.send(data)
+        self.written.append(bytes(data[:count]))
+        return count
+
+
+def open_session(pumps: Pumps) -> Any:
+    """Begin a session from near to far."""
+    session = proton.session_new(pumps.near.connection)
+    proton.session_open(session)
+    pumps.reactor.dirty.add(pumps.near)
+    pumps.settle()
+    proton.session_open(pumps.server.pointers[-1])
+    pumps.reactor.dirty.add(pumps.far)
+    pumps.settle()
+    return session
+
+
+def open_link(pumps: Pumps, session: Any) -> Any:
+    """Attach a link from near to far, with credit."""
+    link = proton.sender_new(session, b"l")
+    proton.link_open(link)
+    pumps.reactor.dirty.add(pumps.near)
+    pumps.settle()
+    proton.link_open(pumps.server.pointers[-1])
+    proton.link_flow(pumps.server.pointers[-1], 5)
+    pumps.reactor.dirty.add(pumps.far)
+    pumps.settle()
+    return link
+
+
+def send(link: Any, content: bytes) -> None:
+    """Queue a delivery."""
+    start = proton.from_buffer("char[]", b"t")
+    proton.delivery_new(link, proton.new("pn_bytes_t*", {"size": 1, "start": start})[0])
+    proton.link_send(link, content, len(content))
+    proton.link_advance(link)
+
+
 def test_both_open(pumps: Pumps) -> None:
     pumps.start()
     assert pumps.client.events == pumps.server.events == ["open"]
@@ -71,13 +118,14 @@ def test_events_reach_the_handler(pumps: Pumps) -> None:
     pumps.settle()
     assert {"session open", "link open", "flow"} <= set(pumps.client.events)
     assert proton.link_credit(link) == 5
-    start = proton.from_buffer("char[]", b"t")
-    proton.delivery_new(link, proton.new("pn_bytes_t*", {"size": 1, "start": start})[0])
-    proton.link_send(link, b"hello", 5)
-    proton.link_advance(link)
+    send(link, b"hello")
     pumps.reactor.dirty.add(pumps.near)
     pumps.settle()
     assert "delivery" in pumps.server.events
+    # Of what went out the handler is told once, and not link by link.
+    assert pumps.client.events.count("sent") == 1
+    assert pumps.client.events.count("flow") == 1
+    assert proton.link_credit(link) == 4
     proton.link_close(link)
     proton.session_close(session)
     pumps.reactor.dirty.add(pumps.near)
@@ -253,6 +301,38 @@ def test_a_handler_may_end_it_in_the_middle(pumps: Pumps, monkeypatch: pytest.Mo
     pumps.reactor.dirty.add(pumps.near)
     pumps.settle()
     assert pumps.server.events == ["open", "ends"]
+
+
+def test_another_handler_is_asked_at_once(pumps: Pumps, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also for a delivery that came in one read with what it became another for."""
+    written: list[bytes] = []
+    monkeypatch.setattr(pumps.near, "channel", Recorded(pumps.near.channel, written))
+    pumps.start()
+    session = open_session(pumps)
+    begun = len(written)
+    link = open_link(pumps, session)
+    send(link, b"hello")
+    pumps.reactor.dirty.add(pumps.near)
+    pumps.settle()
+    assert pumps.server.events[-1] == "delivery"
+
+    again = Pumps()
+    looked_at: list[object] = []
+
+    def link_opened(link: Any) -> None:
+        monkeypatch.setattr(again.server, "on_delivery", looked_at.append)
+        again.far.rebind()
+
+    monkeypatch.setattr(again.server, "on_link_open", link_opened)
+    monkeypatch.setattr(again.server, "on_session_open", proton.session_open)
+    proton.connection_open(again.far.connection)
+    again.far.start()
+    for piece in (b"".join(written[:begun]), b"".join(written[begun:])):
+        again.sockets[0].sendall(piece)
+        again.settle()
+    assert looked_at
+    assert "delivery" not in again.server.events
+    again.close()
 
 
 @pytest.mark.parametrize(
