@@ -251,9 +251,9 @@ class Asked(Side):
         """Whose body comes."""
 
     def feed(self, data: memoryview | bytes, now: float) -> None:
-        if self.state == HEAD and self.kept is None and len(data) <= FIRST_LOOK_BYTES:
+        if self.state == HEAD and self.kept is None and type(data) is bytes:
             # Nearly always: a head that was seen before, and nothing else.
-            meaning = _requests.get(hash(bytes(data)))
+            meaning = _requests.get(hash(data))
             if meaning is not None and meaning[4] == HEAD and len(self._waiting) < MAX_OPEN:
                 exchange = Exchange(meaning[2], meaning[0], meaning[1], now, None, meaning[3])
                 self._waiting.append(exchange)
@@ -297,8 +297,8 @@ class Answered(Side):
     def feed(self, data: memoryview | bytes, now: float) -> None:
         if self.state == HEAD and self.kept is None:
             # Nearly always: a head that was seen before, and a body that is whole.
-            piece = bytes(data[:FIRST_LOOK_BYTES])
-            end = piece.find(b"\r\n\r\n") + 4
+            piece = data if type(data) is bytes else bytes(data[:FIRST_LOOK_BYTES])
+            end = piece.find(b"\r\n\r\n", 0, FIRST_LOOK_BYTES) + 4
             meaning = _answers.get(hash(piece[:end]))
             if meaning is not None and meaning[4] and meaning[3] == len(data) - end and self._waiting:
                 exchange = self._waiting[0]

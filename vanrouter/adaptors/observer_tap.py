@@ -1,15 +1,15 @@
-"""Between a client's socket and its flow: what passes is shown to an observer, what that sees is told to the recorder.
+"""What passes in a flow is shown to an observer, and what that sees is told to the recorder.
 
-Layer: 4. Source: TCP over AMQP, section 10.3; vanflow, section 9. A tap stands in for the two calls of the socket that
-a flow makes. Where there is nothing to observe, or no longer, the flow has the calls of the socket again: what is not
-observed costs nothing. Nothing that an observer meets gets through to the flow.
+Layer: 4. Source: TCP over AMQP, section 10.3; vanflow, section 9. A flow shows its tap what it has read and written.
+Where there is nothing to observe, or no longer, it has no tap: what is not observed costs nothing. Nothing that an
+observer meets gets through to the flow.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from vanrouter.adaptors.http2_frames import PREFACE
 from vanrouter.adaptors.observer_exchange import Exchange, Observer, UnobservableError
@@ -38,8 +38,6 @@ _loggers = {
     HTTP2: logging.getLogger("vanrouter.adaptors.observer_http2"),
 }
 
-Receive = Callable[..., int]
-Send = Callable[[memoryview | bytes | bytearray], int]
 Look = Callable[[memoryview | bytes, float], None]
 
 
@@ -90,7 +88,6 @@ class Tap:
 
     Args:
         observing: of the listener.
-        calls: what reads from and writes to the socket.
         record: of the connection (a client's), None when it is not recorded.
         number: of the connection, for the log.
         on_end: told that nothing is observed any more: the flow goes on without this.
@@ -105,9 +102,7 @@ class Tap:
         "_observer",
         "_observing",
         "_on_end",
-        "_receive",
         "_record",
-        "_send",
         "_server_said",
         "protocol",
     )
@@ -115,14 +110,12 @@ class Tap:
     def __init__(
         self,
         observing: Observing,
-        calls: tuple[Receive, Send],
         record: FlowRecord | CounterpartRecord | None,
         number: int,
         on_end: Callable[[], None],
     ) -> None:
         self._observing = observing
         self._clock = observing.clock
-        self._receive, self._send = calls
         self._record = record if isinstance(record, FlowRecord) else None
         self._number = number
         self._on_end = on_end
@@ -135,27 +128,19 @@ class Tap:
         self._server_said = b""
         """Before the protocol was known."""
 
-    def recv_into(self, buffer: Any, size: int = 0) -> int:
-        """Read as the socket does."""
-        count = self._receive(buffer, size)
-        if count:
-            try:
-                self._from_client(memoryview(buffer)[:count], self._clock.now)
-            except PeerError as error:
-                self._end(error)
-        return count
+    def from_client(self, data: memoryview | bytes) -> None:
+        """Octets have come from the client."""
+        try:
+            self._from_client(data, self._clock.now)
+        except PeerError as error:
+            self._end(error)
 
-    def send(self, data: memoryview | bytes | bytearray) -> int:
-        """Write as the socket does."""
-        count = self._send(data)
-        if count:
-            # The owner of a bytearray will shorten it, which no view may stand in the way of.
-            seen = bytes(data[:count]) if type(data) is bytearray else memoryview(data)[:count]
-            try:
-                self._from_server(seen, self._clock.now)
-            except PeerError as error:
-                self._end(error)
-        return count
+    def from_server(self, data: memoryview | bytes) -> None:
+        """Octets have gone to the client."""
+        try:
+            self._from_server(data, self._clock.now)
+        except PeerError as error:
+            self._end(error)
 
     def close(self) -> None:
         """The connection is over."""
@@ -217,9 +202,12 @@ class Tap:
         observing = self._observing
         counts = observing.counts
         key = exchange.protocol, exchange.method, exchange.result
-        if key not in counts and len(counts) >= MAX_COUNTS:
-            key = OTHER
-        counts[key] = counts.get(key, 0) + 1
+        try:
+            counts[key] += 1
+        except KeyError:
+            if len(counts) >= MAX_COUNTS:
+                key = OTHER
+            counts[key] = counts.get(key, 0) + 1
         record = exchange.record
         if record is not None:
             record.host = exchange.forwarded_for

@@ -16,15 +16,12 @@ The socket is closed when both have ended. The flow is at once the producer of t
 
 from __future__ import annotations
 
-import fcntl
 import socket
 import struct
-import sys
-import termios
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from vanrouter.adaptors.tcp_shared import _VIEW, host_and_port
+from vanrouter.adaptors.tcp_shared import _OCTETS, _VIEW, Look, host_and_port, unacknowledged
 from vanrouter.adaptors.tcp_window import (
     C_REPORT_BYTES,
     C_WINDOW_BYTES,
@@ -36,7 +33,7 @@ from vanrouter.adaptors.tcp_window import (
     Windowed,
     report_after,
 )
-from vanrouter.core.stream import ACCEPTED, MODIFIED, Producer, Sink
+from vanrouter.core.stream import ACCEPTED, COPIED_BYTES, MODIFIED, Producer, Sink
 from vanrouter.net.reactor import ERROR, IN, OUT
 from vanrouter.net.wheel import Timed, Wheel
 
@@ -80,6 +77,8 @@ class Flow(Windowed):
         "limited",
         "lingers",
         "mask",
+        "observe_in",
+        "observe_out",
         "opened_at",
         "out",
         "output_done",
@@ -112,6 +111,9 @@ class Flow(Windowed):
         self.record: FlowRecord | CounterpartRecord | None = None
         self.recv_into: Callable[..., int] = _discard
         self.send: Callable[[memoryview | bytes | bytearray], int] = _discard
+        self.observe_in: Look | None = None
+        self.observe_out: Look | None = None
+        """Shown what has come from the socket, and what has gone to it, where there is an observer."""
         self.mask = 0
         self.is_watched = False
         self.bucket: set[Timed] | None = None
@@ -164,6 +166,9 @@ class Flow(Windowed):
 
     def ready(self, mask: int) -> None:
         """The socket can be read or written, or has failed."""
+        if mask == IN == self.mask:  # nearly always
+            self.read()
+            return
         if mask & (OUT | ERROR):
             self.drain()
         if mask & self.mask & IN:
@@ -176,8 +181,9 @@ class Flow(Windowed):
         if self.early is not None:
             self.read_early()
             return
+        receive = self.recv_into  # what is called without a name of its own costs a look-up in the class
         try:
-            count = self.recv_into(self.shared.buffer)
+            count = receive(self.shared.buffer)
         except BlockingIOError:
             return
         except OSError:
@@ -186,8 +192,12 @@ class Flow(Windowed):
         if not count:
             self.end_of_input()
             return
+        data = _OCTETS[:count] if count <= COPIED_BYTES else _VIEW[:count]
+        observe = self.observe_in
+        if observe is not None:
+            observe(data)
         self.sent = sent = self.sent + count
-        if self.out.push(_VIEW[:count]):  # type: ignore[union-attr]  # there is a sink whenever the socket is read
+        if self.out.push(data):  # type: ignore[union-attr]  # there is a sink whenever the socket is read
             if sent < self.limit:
                 return
         else:
@@ -334,8 +344,9 @@ class Flow(Windowed):
     def push(self, data: memoryview | bytes) -> bool:
         """Write; keep what the socket refuses."""
         if self.backlog is None:
+            send, observe = self.send, self.observe_out
             try:
-                count = self.send(data)
+                count = send(data)
             except BlockingIOError:
                 count = 0
             except OSError:
@@ -343,9 +354,13 @@ class Flow(Windowed):
                 return True
             self.written = written = self.written + count
             if count == len(data):
+                if observe is not None:
+                    observe(data)
                 if written >= self.report_at:
                     self.report()
                 return True
+            if observe is not None and count:
+                observe(data[:count])
             self.backlog = bytearray(data[count:])
             self.watch(self.mask | OUT)
             if written >= self.report_at:
@@ -379,6 +394,8 @@ class Flow(Windowed):
             self.write_failed()
             return
         self.written += count
+        if self.observe_out is not None and count:
+            self.observe_out(bytes(backlog[:count]))
         if count < len(backlog):
             del backlog[:count]
             self.shared.release(count)
@@ -471,6 +488,7 @@ class Flow(Windowed):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         shared.reactor.call_soon(sock.close)
         self.send = self.recv_into = _discard
+        self.observe_in = self.observe_out = None
         self.release_backlog()
         if self.bucket is not None:
             Wheel.cancel(self)
@@ -493,7 +511,7 @@ class Flow(Windowed):
 
     def delivered(self) -> int:
         """Return how many octets the other end of the socket has acknowledged: seen sooner than room to write."""
-        return self.written - int.from_bytes(fcntl.ioctl(self.fd, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+        return self.written - unacknowledged(self.fd)
 
     def start_idle_clock(self) -> None:
         """Watch for silence, if the service has a limit."""

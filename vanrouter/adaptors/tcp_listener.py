@@ -14,14 +14,15 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from vanrouter.adaptors.observer_tap import NONE, Observing, Receive, Send, Tap
+from vanrouter.adaptors.observer_tap import NONE, Observing, Tap
 from vanrouter.adaptors.tcp_config import REFUSE, ListenerConfig
 from vanrouter.adaptors.tcp_flow import EARLY_BYTES, RESET, Flow
-from vanrouter.adaptors.tcp_shared import _VIEW, RETRIES, Service, Shared, host_and_port, host_of
+from vanrouter.adaptors.tcp_shared import _OCTETS, _VIEW, RETRIES, Service, Shared, host_and_port, host_of
 from vanrouter.adaptors.tcp_tls import TlsFlow
 from vanrouter.adaptors.tcp_window import LEAST_WINDOW_BYTES
 from vanrouter.core.flows import UNREACHABLE, ServiceKind, ServiceRecord
 from vanrouter.core.stream import (
+    COPIED_BYTES,
     MODIFIED,
     NOWHERE,
     REJECTED,
@@ -110,22 +111,12 @@ class ListenerFlow(Flow):
 
     def observe(self, observing: Observing) -> None:
         """Show an observer what passes, for as long as it can follow."""
-        self.tap = tap = Tap(observing, self.socket_calls(), self.record, self.id, self.end_observing)
-        self.recv_into, self.send = tap.recv_into, tap.send
+        self.tap = tap = Tap(observing, self.record, self.id, self.end_observing)
+        self.observe_in, self.observe_out = tap.from_client, tap.from_server
 
     def end_observing(self) -> None:
-        """From now on nothing stands between the socket and the flow."""
-        tap, self.tap = self.tap, None
-        if tap is not None:
-            receive, send = self.socket_calls()
-            if self.recv_into == tap.recv_into:
-                self.recv_into = receive
-            if self.send == tap.send:
-                self.send = send
-
-    def socket_calls(self) -> tuple[Receive, Send]:
-        tap = self.tap
-        return super().socket_calls() if tap is None else (tap.recv_into, tap.send)
+        """From now on nothing is shown to anybody."""
+        self.tap = self.observe_in = self.observe_out = None
 
     @property
     def protocol(self) -> str:
@@ -145,7 +136,9 @@ class ListenerFlow(Flow):
         if not count:
             self.end_of_input()
             return
-        data = _VIEW[:count]
+        data = _OCTETS[:count] if count <= COPIED_BYTES else _VIEW[:count]
+        if self.observe_in is not None:
+            self.observe_in(data)
         early += data
         self.sent += count
         self.shared.hold(self, count)
@@ -264,10 +257,6 @@ class TlsListenerFlow(TlsFlow, ListenerFlow):
 
     def on_handshake(self, alpn: str | None) -> None:
         self.start(alpn)
-
-    def socket_calls(self) -> tuple[Receive, Send]:
-        tap = self.tap
-        return TlsFlow.socket_calls(self) if tap is None else (tap.recv_into, tap.send)
 
     def on_handshake_failed(self, error: OSError) -> None:
         self.begin_record(next(iter(self.service.addresses.values())))

@@ -5,7 +5,11 @@ Layer: 4. Source: TCP over AMQP, sections 3 and 10.2; extensions (limits).
 
 from __future__ import annotations
 
+import fcntl
 import logging
+import sys
+import termios
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from vanrouter.adaptors.observer_http2 import Budget
@@ -13,6 +17,7 @@ from vanrouter.core.flows import PARENT_DELETED, TLS_FAILED, FlowRecorder, NoRec
 from vanrouter.core.stream import (
     StreamRouter,
 )
+from vanrouter.engine.proton import buffer, from_buffer
 from vanrouter.histogram import Histogram
 from vanrouter.net.wheel import Wheel
 
@@ -29,6 +34,11 @@ BUFFER_BYTES = 128 * 1024
 _BUFFER = bytearray(BUFFER_BYTES)
 _VIEW = memoryview(_BUFFER)
 """What all sockets of TCP services are read into."""
+_OCTETS = buffer(from_buffer("char[]", _BUFFER), BUFFER_BYTES)
+"""The same; a slice of it is `bytes`, a copy."""
+
+Look = Callable[[memoryview | bytes], None]
+"""What octets that pass are shown to."""
 
 RETRIES = 8
 """Other connectors tried after one has released a stream that nothing was written of."""
@@ -210,6 +220,11 @@ class Service:
             "localSocket": local,
             **flow.encryption(),
         }
+
+
+def unacknowledged(fd: int) -> int:
+    """Return how many octets written to a socket its other end has not acknowledged."""
+    return int.from_bytes(fcntl.ioctl(fd, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
 
 
 def host_of(address: Any) -> str:

@@ -16,6 +16,8 @@ BUFFER_BYTES = 256 * 1024
 BUFFER = bytearray(BUFFER_BYTES)
 POINTER = from_buffer("char[]", BUFFER)
 VIEW = memoryview(BUFFER)
+OCTETS = proton.buffer(POINTER, BUFFER_BYTES)
+"""A slice of it is `bytes`: a copy, and the cheapest way to one."""
 
 _tag = bytearray(8)
 _tag_number = memoryview(_tag).cast("Q")

@@ -30,7 +30,6 @@ from vanrouter.engine.annotations import Annotations, edge_section, next_hop_sec
 from vanrouter.engine.connection import EngineConnection
 from vanrouter.engine.proton import link_credit, link_drained, link_flow, link_get_drain, session_outgoing_bytes
 from vanrouter.engine.security import PeerSecurity
-from vanrouter.ids import random_suffix
 
 if TYPE_CHECKING:
     from vanrouter.core.router import Router
@@ -592,13 +591,3 @@ class Connection:
                 flow = paused.popleft()
                 if not flow.resume():
                     paused.append(flow)
-
-    @property
-    def session_window(self) -> int:
-        """Octets of the incoming session window."""
-        return NORMAL_WINDOW_BYTES if self.role is Role.NORMAL else ROUTER_WINDOW_BYTES
-
-
-def link_name() -> str:
-    """Return a name for a link that this router attaches (section 2.2)."""
-    return f"qdlink.{random_suffix()}"

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from vanrouter.core.buffer import VIEW, new_delivery
+from vanrouter.core.buffer import BUFFER_BYTES, OCTETS, POINTER, VIEW, new_delivery
 from vanrouter.core.incoming import Incoming
 from vanrouter.core.links import Receiver, Sender
-from vanrouter.core.memory_bound import SMALL_BYTES
+from vanrouter.core.memory_bound import LEAST_BYTES, SMALL_BYTES
 from vanrouter.core.settlement import TERMINAL
-from vanrouter.core.stream import MODIFIED, RECEIVED, Producer, Sink, StreamHead
+from vanrouter.core.stream import COPIED_BYTES, MODIFIED, RECEIVED, Producer, Sink, StreamHead
 from vanrouter.engine import proton
 from vanrouter.engine.proton import (
+    delivery_partial,
     delivery_pending,
     delivery_remote_state,
     delivery_settle,
@@ -23,6 +24,7 @@ from vanrouter.engine.proton import (
     delivery_update,
     from_buffer,
     link_advance,
+    link_recv,
     link_send,
 )
 
@@ -54,6 +56,22 @@ class Inlet(Incoming):
             self.end()
         else:
             self.more()
+
+    def more(self) -> None:
+        """Read what the engine has: nearly always some octets, and nothing behind them."""
+        receiver = self.receiver
+        sink = self._sink
+        if sink is not None and receiver.limit is None and receiver.current is self:
+            count = link_recv(receiver.pn, POINTER, BUFFER_BYTES)
+            if count > 0:
+                if count <= COPIED_BYTES:
+                    sink.push(OCTETS[:count])
+                else:
+                    self.note_size(count)
+                    sink.push(VIEW[:count])
+                if count < BUFFER_BYTES and receiver.current is self and delivery_partial(self.pn):
+                    return
+        super().more()
 
     def octets(self, count: int) -> bool:
         """Hand octets to the service. It takes them all: the window of the stream bounds what it has to keep."""
@@ -190,7 +208,9 @@ class Outlet:
 
     __slots__ = (
         "_address",
+        "_asks_at",
         "_connection",
+        "_dirty",
         "_forwarder",
         "_hop",
         "_is_finished",
@@ -216,9 +236,12 @@ class Outlet:
         is_free: bool = True,
     ) -> None:
         self._pushed = 0
+        self._asks_at = LEAST_BYTES
+        """With so many octets pushed, as many may wait in the engine as everyone may have waiting there."""
         self._size = SMALL_BYTES
         """Of the engine's buffer, as far as it is known."""
         self._forwarder = forwarder
+        self._dirty = forwarder.dirty
         self._memory = forwarder.router.memory
         self.sender = sender
         self._connection = sender.connection
@@ -256,11 +279,17 @@ class Outlet:
         """Send octets; False when enough of them wait in the engine."""
         if self.pn is None:
             return True
-        self._pushed += len(data)
-        link_send(self._link, data if type(data) is bytes else from_buffer(data), len(data))
-        connection = self._connection
-        self._forwarder.dirty.add(connection.engine)
+        size = len(data)
+        self._pushed = pushed = self._pushed + size
+        link_send(self._link, data if type(data) is bytes else from_buffer(data), size)
+        self._dirty.add(self._connection.engine)
+        return pushed < self._asks_at or self._has_room()
+
+    def _has_room(self) -> bool:
+        """Ask the engine how much waits."""
         pending = delivery_pending(self.pn)
+        self._asks_at = self._pushed + LEAST_BYTES - pending
+        connection = self._connection
         if pending > self._size:
             self._size = connection.streams.note_buffer(self.pn, pending)
         memory = self._memory

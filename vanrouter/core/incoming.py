@@ -13,7 +13,7 @@ from vanrouter.core.links import MIN_WINDOW_FRAMES, LinkKind, Receiver
 from vanrouter.core.memory_bound import SMALL_BYTES
 from vanrouter.core.settlement import count_outcome, grant, set_outcome
 from vanrouter.engine import proton
-from vanrouter.engine.proton import delivery_settle, delivery_settled, link_advance, link_recv
+from vanrouter.engine.proton import delivery_partial, delivery_settle, delivery_settled, link_advance, link_recv
 
 if TYPE_CHECKING:
     from vanrouter.core.forwarder import Forwarder
@@ -79,17 +79,19 @@ class Incoming:
 
     def more(self) -> None:
         """Read what the engine has."""
-        link = self.receiver.pn
-        while self.receiver.current is self:
-            count = link_recv(link, POINTER, BUFFER_BYTES)
+        receiver = self.receiver
+        while receiver.current is self:
+            count = link_recv(receiver.pn, POINTER, BUFFER_BYTES)
             if count > 0:
                 if count > self.size:
                     self.note_size(count)
-                limit = self.receiver.limit
+                limit = receiver.limit
                 if limit is not None and limit.is_over(count):
                     self._too_long()
                 elif not self.octets(count):
                     return
+                elif count < BUFFER_BYTES and receiver.current is self and delivery_partial(self.pn):
+                    return  # that was all, and more is to come
             elif count == 0:
                 return
             elif count == proton.EOS:

@@ -43,6 +43,10 @@ MODIFIED = 0x27
 
 RESEND_RELEASED = 0x2
 """Flag of the router annotations: a released stream is tried on another path (router protocol, section 7.6)."""
+COPIED_BYTES = 4096
+"""So many octets are pushed as a copy, more as a view of the buffer that they were read into: the view alone costs an
+engine or a socket more than to copy these does."""
+
 STREAM_FLAGS = 0x5
 """Flags of the router annotations on every TCP stream: streaming, no limit on the octets of the message held."""
 

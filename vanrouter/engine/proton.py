@@ -26,6 +26,8 @@ NULL: Any = ffi.NULL
 new: Any = ffi.new
 from_buffer: Any = ffi.from_buffer
 cast: Any = ffi.cast
+buffer: Any = ffi.buffer
+"""`buffer(pointer, size)[:n]` is a copy of the first n octets, for half of what one costs that is made of a view."""
 _string: Any = ffi.string
 _unpack: Any = ffi.unpack
 

@@ -9,8 +9,11 @@ import pytest
 
 from tests.unit.core.ends import Answers, Service, Taken
 from tests.unit.core.engines import ACCEPTED, MODIFIED, RECEIVED, RELEASED, SND_SETTLED, World
+from vanrouter.core import endpoints
+from vanrouter.core.memory_bound import LEAST_BYTES
 from vanrouter.core.router import Router
 from vanrouter.core.stream import STREAM_FLAGS, Sink
+from vanrouter.engine import proton
 from vanrouter.engine.messages import encode_stream_head
 
 PIECE = bytes(range(256)) * 64
@@ -174,6 +177,51 @@ def test_many_octets_with_pauses(stage: Stage) -> None:
     stage.rest()
     assert taken.content == expected
     assert taken.ended == "finish"
+
+
+def test_the_engine_is_asked_rarely_about_few_octets(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def pending(pn: object) -> int:
+        asked.append(proton.delivery_pending(pn))
+        return asked[-1]
+
+    monkeypatch.setattr(endpoints, "delivery_pending", pending)
+    _, sink, taken = stage.one()
+    for _ in range(100):
+        assert sink.push(b"x" * 100)
+        stage.world.settle()
+    assert len(asked) <= 10_000 // LEAST_BYTES
+    assert max(asked, default=0) <= 100
+    sink.finish()
+    stage.rest()
+    assert taken.content == b"x" * 10_000
+
+
+@pytest.mark.parametrize("size", [1, 100, LEAST_BYTES - 1, LEAST_BYTES])
+def test_what_may_wait_is_bounded_however_it_is_cut(world: World, size: int) -> None:
+    """Without a turn of the loop between them, nothing of it goes out."""
+    router = world.chain("A", "B")[0]
+    service = Service()
+    world.routers[1].subscribe_stream("svc", service)
+    reached: list[bool] = []
+    watch = router.watch("svc", reached.append)
+    world.until(lambda: reached[-1])
+    router.memory.set_limit(1)
+    answers = Answers()
+    sink = router.open_stream("svc", head("svc"), STREAM_FLAGS, answers)
+    world.settle()
+    pushed = 0
+    while sink.push(b"x" * size):
+        pushed += size
+        assert pushed < LEAST_BYTES
+    assert pushed + size >= LEAST_BYTES
+    world.settle()
+    assert answers.writables == 1
+    sink.finish()
+    world.settle()
+    assert len(service.streams[-1].content) == pushed + size
+    watch.cancel()
 
 
 def test_a_subscription_that_ends_leaves_its_streams(stage: Stage) -> None:
