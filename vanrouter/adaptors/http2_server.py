@@ -128,6 +128,7 @@ class ServerStream(Stream):
             return
         if connection.is_single and not connection.has_spoken and failure in TRIED_ELSEWHERE:
             connection.forget(self)
+            self.part()
             connection.abort(failure)
             return
         text = failure.reason.encode() + b"\n"
@@ -178,13 +179,22 @@ class ServerStream(Stream):
             self.connection.done(self)
 
     def take_reset(self, code: int) -> None:
-        self.responder.cancel(Failure.CANCELLED)
+        self._cancel(Failure.CANCELLED)
 
     def take_fault(self, fault: ResetError) -> None:
-        self.responder.cancel(Failure.BAD_REQUEST)
+        self._cancel(Failure.BAD_REQUEST)
 
     def take_loss(self, is_refused: bool) -> None:
-        self.responder.cancel(Failure.CANCELLED)
+        self._cancel(Failure.CANCELLED)
+
+    def _cancel(self, failure: Failure) -> None:
+        responder = self.responder
+        self.part()
+        responder.cancel(failure)
+
+    def part(self) -> None:
+        """The exchange is over. The responder knows this stream: a circle would wait for the collector."""
+        del self.responder
 
 
 class Http2Server(Connection):
@@ -304,9 +314,10 @@ class Http2Server(Connection):
 
     # --- ends ---------------------------------------------------------------------------------------------------------
 
-    def done(self, stream: Stream) -> None:
+    def done(self, stream: ServerStream) -> None:
         """An exchange is over."""
         self.forget(stream)
+        stream.part()
         if self.is_single:
             self.close()
             return

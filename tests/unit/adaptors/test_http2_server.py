@@ -1,5 +1,8 @@
 """Our server with the client of h2, an independent implementation."""
 
+import gc
+import weakref
+
 import h2.events
 import pytest
 
@@ -259,6 +262,29 @@ def test_the_first_words_of_a_listener_are_known(pieces: int) -> None:
     octets = line.take()
     assert octets == raw.line.take()
     assert octets.startswith(wire.SINGLE_ANSWER)
+
+
+@pytest.mark.parametrize("end", ["answer", "failure", "reset", "loss"])
+def test_an_exchange_that_is_over_leaves_no_circle(end: str) -> None:
+    """The collector would find it, and hold the loop for that."""
+    client = OtherClient()
+    stream_id = client.request()
+    exchange = weakref.ref(client.service.last)
+    gc.disable()
+    try:
+        if end == "answer":
+            client.service.last.answer(200, b"x")
+        elif end == "failure":
+            client.service.last.requester.on_failure(Failure.TIMED_OUT)
+        elif end == "reset":
+            client.h2.reset_stream(stream_id, ErrorCode.CANCEL)
+            client.settle()
+        else:
+            client.server.on_lost(False)
+        client.service.exchanges.clear()
+        assert exchange() is None
+    finally:
+        gc.enable()
 
 
 def test_an_answer_whose_end_is_known_is_one_frame_of_data() -> None:
