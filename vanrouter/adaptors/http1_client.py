@@ -46,6 +46,10 @@ class Reading(Enum):
     NOTHING = "of no interest any more"
 
 
+HEAD, LENGTH, CHUNKS, TO_END, TUNNEL, IDLE, NOTHING = Reading
+"""Bound once: in CPython 3.11 each look at a member of the class costs .2 to .5 us, and a request has twenty."""
+
+
 class Http1Client:
     """One connection to a server. It is the responder of the one exchange that is in progress."""
 
@@ -82,7 +86,7 @@ class Http1Client:
         self._limits = limits
         self._is_single = is_single
         self._parser = ResponseParser(limits)
-        self._reading = Reading.IDLE
+        self._reading = IDLE
         self._held = b""
         self._remaining = 0
         self._informational = 0
@@ -100,7 +104,7 @@ class Http1Client:
     @property
     def is_idle(self) -> bool:
         """Whether no exchange is in progress."""
-        return self._reading is Reading.IDLE
+        return self._reading is IDLE
 
     # --- from the requester -------------------------------------------------------------------------------------------
 
@@ -109,7 +113,7 @@ class Http1Client:
         self.room = 0
         self._head = head
         self._requester = requester
-        self._reading = Reading.HEAD
+        self._reading = HEAD
         self._informational = 0
         self._is_sent = head.length == 0
         self._is_chunked_out = is_chunked_request(head)
@@ -136,7 +140,7 @@ class Http1Client:
         self._is_sent = True
         if self._is_chunked_out:
             self.transport.write(encode_trailers(trailers))
-        elif self._reading is Reading.TUNNEL:
+        elif self._reading is TUNNEL:
             self._output_ended = True
             if self._input_ended:
                 self._retire()
@@ -160,15 +164,15 @@ class Http1Client:
     def receive(self, data: bytes | memoryview) -> None:
         """Octets have come."""
         reading = self._reading
-        if reading is Reading.LENGTH:
+        if reading is LENGTH:
             if len(data) < self._remaining:
                 self._remaining -= len(data)
                 self._pass(data)
                 return
-        elif reading is Reading.TUNNEL or reading is Reading.TO_END:
+        elif reading is TUNNEL or reading is TO_END:
             self._pass(data)
             return
-        elif reading is Reading.NOTHING:
+        elif reading is NOTHING:
             return
         self._held = self._held + data if self._held else bytes(data)
         try:
@@ -180,10 +184,10 @@ class Http1Client:
     def _step(self) -> bool:
         """Take one piece off what is held; False when nothing more can be done now."""
         reading = self._reading
-        if reading is Reading.HEAD:
+        if reading is HEAD:
             return self._read_head()
         held, self._held = self._held, b""
-        if reading is Reading.LENGTH:
+        if reading is LENGTH:
             remaining = self._remaining
             if len(held) < remaining:
                 self._remaining -= len(held)
@@ -197,7 +201,7 @@ class Http1Client:
             if requester is not None:
                 requester.on_last(held)
             self._make_room()
-        elif reading is Reading.CHUNKS:
+        elif reading is CHUNKS:
             chunks = self._chunks
             assert chunks is not None
             taken = chunks.feed(held)
@@ -205,9 +209,9 @@ class Http1Client:
                 if taken < len(held):
                     self._keeps_alive = False
                 self._answered(chunks.trailers)
-        elif reading is Reading.TUNNEL or reading is Reading.TO_END:
+        elif reading is TUNNEL or reading is TO_END:
             self._pass(held)
-        elif reading is Reading.IDLE:
+        elif reading is IDLE:
             self._give_up()
         return False
 
@@ -236,18 +240,18 @@ class Http1Client:
         self._keeps_alive = self._parser.keeps_alive and not self._is_single
         is_tunnel = status == 101 or (request.method == b"CONNECT" and status < 300)
         if is_tunnel:
-            self._reading = Reading.TUNNEL
+            self._reading = TUNNEL
             self._keeps_alive = False
             self._is_chunked_out = False
             self._is_sent = False
         elif self._parser.is_chunked:
-            self._reading = Reading.CHUNKS
+            self._reading = CHUNKS
             self._chunks = ChunkedBody(self._pass, self._limits)
         elif head.length is None:
-            self._reading = Reading.TO_END
+            self._reading = TO_END
             self._keeps_alive = False
         elif head.length:
-            self._reading = Reading.LENGTH
+            self._reading = LENGTH
             self._remaining = head.length
         if request.length is None and not is_tunnel and not self._is_chunked_out:
             self._is_sent = True  # a tunnel that was declined: nothing was sent but the head
@@ -279,30 +283,30 @@ class Http1Client:
         """The answer is complete: no call of this exchange follows from here."""
         self._requester = self._head = self._chunks = None
         if self._is_sent and self._keeps_alive:
-            self._reading = Reading.IDLE
+            self._reading = IDLE
         else:
-            self._reading = Reading.NOTHING
+            self._reading = NOTHING
 
     def _make_room(self) -> None:
         """Offer the connection for the next exchange, or end it."""
-        if self._reading is Reading.IDLE:
+        if self._reading is IDLE:
             self.resume()
             self.room = 1
             self.owner.on_room(self)
-        elif self._reading is Reading.NOTHING:
+        elif self._reading is NOTHING:
             self._held = b""
             self.owner.on_gone(self)
             self.transport.close()
 
     def _retire(self) -> None:
-        self._reading = Reading.NOTHING
+        self._reading = NOTHING
         self._requester = self._head = self._chunks = None
         self._held = b""
         self.room = 0
         self.owner.on_gone(self)
 
     def _give_up(self) -> None:
-        if self._reading is not Reading.NOTHING:
+        if self._reading is not NOTHING:
             self._retire()
             self.transport.abort()
 
@@ -316,16 +320,16 @@ class Http1Client:
         """The server sends no more."""
         self._input_ended = True
         reading, requester = self._reading, self._requester
-        if reading is Reading.TUNNEL:
+        if reading is TUNNEL:
             if self._output_ended:
                 self._retire()
             if requester is not None:
                 requester.on_end()
             if self._output_ended:
                 self.transport.close()
-        elif reading is Reading.TO_END:
+        elif reading is TO_END:
             self._answered(())
-        elif reading is not Reading.NOTHING:
+        elif reading is not NOTHING:
             self._retire()
             self.transport.abort()
             if requester is not None:
@@ -335,7 +339,7 @@ class Http1Client:
         """The connection is gone."""
         reading, requester = self._reading, self._requester
         failure = Failure.NO_SERVICE if is_refused else _what_is_missing(reading)
-        if reading is not Reading.NOTHING:
+        if reading is not NOTHING:
             self._retire()
         if requester is not None:
             requester.on_failure(failure)
@@ -348,4 +352,4 @@ class Http1Client:
 
 def _what_is_missing(reading: Reading) -> Failure:
     """Say what a lost connection means: a head of which a part has come is no answer yet."""
-    return Failure.UNANSWERED if reading is Reading.HEAD else Failure.BROKEN
+    return Failure.UNANSWERED if reading is HEAD else Failure.BROKEN

@@ -46,6 +46,10 @@ class Reading(Enum):
     NOTHING = "of no interest any more"
 
 
+HEAD, LENGTH, CHUNKS, HELD, TUNNEL, NOTHING = Reading
+"""Bound once: in CPython 3.11 each look at a member of the class costs .2 to .5 us, and a request has twenty."""
+
+
 class Http1Server:
     """One connection of a client. It is the requester of the one exchange that is in progress."""
 
@@ -87,7 +91,7 @@ class Http1Server:
         self._scheme = scheme
         self._is_single = is_single
         self._parser = RequestParser(limits)
-        self._reading = Reading.HEAD
+        self._reading = HEAD
         self._held = b""
         self._remaining = 0
         self._chunks: ChunkedBody | None = None
@@ -111,19 +115,19 @@ class Http1Server:
     @property
     def is_waiting_for_head(self) -> bool:
         """Whether a part of a head has come, and no more."""
-        return self._reading is Reading.HEAD and bool(self._held)
+        return self._reading is HEAD and bool(self._held)
 
     # --- from the transport -------------------------------------------------------------------------------------------
 
     def receive(self, data: bytes | memoryview) -> None:
         """Octets have come."""
         reading = self._reading
-        if reading is Reading.LENGTH and len(data) < self._remaining:
+        if reading is LENGTH and len(data) < self._remaining:
             self._remaining -= len(data)
             self._pass(data)
-        elif reading is Reading.TUNNEL:
+        elif reading is TUNNEL:
             self._pass(data)
-        elif reading is not Reading.NOTHING:
+        elif reading is not NOTHING:
             self._held = self._held + data if self._held else bytes(data)
             self._process()
 
@@ -139,27 +143,27 @@ class Http1Server:
             self._refuse(error)
         finally:
             self._is_processing = False
-        if self._input_ended and self._head is None and self._reading is Reading.HEAD:
+        if self._input_ended and self._head is None and self._reading is HEAD:
             self._close()
 
     def _step(self) -> bool:
         """Take one piece off what is held; False when nothing more can be done now."""
         reading = self._reading
-        if reading is Reading.HEAD:
+        if reading is HEAD:
             return self._read_head()
         held, self._held = self._held, b""
-        if reading is Reading.LENGTH:
+        if reading is LENGTH:
             remaining = self._remaining
             if len(held) < remaining:
                 self._remaining -= len(held)
                 self._pass(held)
                 return False
             self._held = held[remaining:]
-            self._reading = Reading.HELD
+            self._reading = HELD
             if self._responder is not None:  # not answered before its end
                 self._responder.last(held[:remaining])
             return True
-        if reading is Reading.CHUNKS:
+        if reading is CHUNKS:
             chunks = self._chunks
             assert chunks is not None
             taken = chunks.feed(held)
@@ -168,9 +172,9 @@ class Http1Server:
             self._held = held[taken:]
             self._end_request(chunks.trailers)
             return True
-        if reading is Reading.TUNNEL:
+        if reading is TUNNEL:
             self._pass(held)
-        elif reading is Reading.HELD:
+        elif reading is HELD:
             self._held = held
             if len(held) > MAX_HELD_BYTES:
                 self._pause()
@@ -209,12 +213,12 @@ class Http1Server:
         self._keeps_alive = self._parser.keeps_alive and not self._is_single and not self._drains
         length = head.length
         if self._parser.is_chunked:
-            self._reading = Reading.CHUNKS
+            self._reading = CHUNKS
             self._chunks = ChunkedBody(self._pass, self._limits)
         elif length is None or length == 0:
-            self._reading = Reading.HELD
+            self._reading = HELD
         else:
-            self._reading = Reading.LENGTH
+            self._reading = LENGTH
             self._remaining = length
         self._responder = self._handler.begin(head, self)
 
@@ -227,7 +231,7 @@ class Http1Server:
         self._chunks = None
         if self._head is None:  # answered before its end: nothing more is taken
             return
-        self._reading = Reading.HELD
+        self._reading = HELD
         if self._responder is not None:
             self._responder.end(trailers)
 
@@ -245,12 +249,12 @@ class Http1Server:
         """The client sends no more. What it has asked for is answered."""
         self._input_ended = True
         reading, responder = self._reading, self._responder
-        if reading is Reading.TUNNEL:
+        if reading is TUNNEL:
             if responder is not None:
                 responder.end()
             if self._output_ended:
                 self._close()
-        elif reading in (Reading.LENGTH, Reading.CHUNKS):
+        elif reading in (LENGTH, CHUNKS):
             self._cancel(Failure.CANCELLED)
             self.transport.abort()
         elif self._head is None:
@@ -260,7 +264,7 @@ class Http1Server:
 
     def on_lost(self, is_refused: bool) -> None:
         """The client has gone."""
-        self._reading = Reading.NOTHING
+        self._reading = NOTHING
         self._cancel(Failure.CANCELLED)
 
     def on_writable(self) -> None:
@@ -281,7 +285,7 @@ class Http1Server:
             responder.cancel(failure)
 
     def _close(self) -> None:
-        self._reading = Reading.NOTHING
+        self._reading = NOTHING
         self._held = b""
         self.transport.close()
 
@@ -289,7 +293,7 @@ class Http1Server:
         """What came is not taken: say so, if an answer can still be given, and close."""
         if self._is_answering:
             self._cancel(Failure.BAD_REQUEST)
-            self._reading = Reading.NOTHING
+            self._reading = NOTHING
             self.transport.abort()
             return
         is_head = self._head is not None and self._head.method == b"HEAD"
@@ -312,21 +316,21 @@ class Http1Server:
         is_tunnel = head.status == 101 or (request.method == b"CONNECT" and head.status < 300)
         if is_tunnel:
             self.transport.write(encode_response(head, connection=None, is_chunked=False))
-            self._reading = Reading.TUNNEL
+            self._reading = TUNNEL
             self._is_chunked_out = False
             self._go_on()
             self._process()
             if self._input_ended and self._responder is not None:
                 self._responder.end()
             return
-        if request.length is None and self._reading is Reading.HELD and request.method == b"CONNECT":
+        if request.length is None and self._reading is HELD and request.method == b"CONNECT":
             self._keeps_alive = False  # refused; what it has sent ahead is no request
         chunked = False
         if head.length is None:
             chunked = request.version >= HTTP_1_1
             if not chunked:
                 self._keeps_alive = False
-        elif self._reading in (Reading.LENGTH, Reading.CHUNKS) and head.length == 0:
+        elif self._reading in (LENGTH, CHUNKS) and head.length == 0:
             self._keeps_alive = False
         if head.is_last:
             self._keeps_alive = False
@@ -363,7 +367,7 @@ class Http1Server:
 
     def on_end(self, trailers: Sequence[Header] = ()) -> None:
         """The answer is complete."""
-        if self._reading is Reading.TUNNEL:
+        if self._reading is TUNNEL:
             self._output_ended = True
             if self._input_ended:
                 self._close()
@@ -376,12 +380,12 @@ class Http1Server:
 
     def _answered(self) -> None:
         """The exchange is over: close, or go on with the next request."""
-        is_read = self._reading is Reading.HELD
+        is_read = self._reading is HELD
         self._head = self._responder = self._chunks = None
         if not self._keeps_alive or not is_read:
             self._close()
             return
-        self._reading = Reading.HEAD
+        self._reading = HEAD
         self._go_on()
         if self._held or self._input_ended:
             self._process()
@@ -392,16 +396,16 @@ class Http1Server:
         self._responder = None
         if self._is_answering or request is None:
             self._head = None
-            self._reading = Reading.NOTHING
+            self._reading = NOTHING
             self.transport.abort()
             return
         if self._is_single and failure in (Failure.NO_SERVICE, Failure.UNANSWERED):
             # The listener decides: it may try elsewhere.
             self._head = None
-            self._reading = Reading.NOTHING
+            self._reading = NOTHING
             self.transport.abort(failure)
             return
-        is_read = self._reading is Reading.HELD and request.length is not None
+        is_read = self._reading is HELD and request.length is not None
         if not is_read:
             self._keeps_alive = False
         connection = b"close" if not self._keeps_alive else b"keep-alive" if request.version < HTTP_1_1 else None
