@@ -108,6 +108,8 @@ class Connection:
         """Sessions in which so much waits that nothing more is put there."""
         self.waiting: dict[Sender, None] = {}
         """Links with credit and a queue: they wait for the socket."""
+        self.queued = 0
+        """Octets that streams of this router have given to the engine since the socket became full."""
         self.paused: deque[Any] = deque()
         """Flows that wait for this connection to write."""
         self.control_in: Receiver | None = None
@@ -579,6 +581,9 @@ class Connection:
 
     def on_writable(self) -> None:
         """All that was queued has been written."""
+        if self.queued:
+            self.streams.note_buffer(self.engine.transport, self.queued)
+            self.queued = 0
         if self.shut_sessions:
             self._open_sessions()
         if self.waiting and not self.engine.blocked:
@@ -587,7 +592,8 @@ class Connection:
                 self.answer_drain(sender)
         paused = self.paused
         if paused:
-            for _ in range(min(len(paused), RESUMED_IN_A_FLUSH)):
-                flow = paused.popleft()
-                if not flow.resume():
-                    paused.append(flow)
+            waiting = len(paused)
+            flows = [paused.popleft() for _ in range(min(waiting, RESUMED_IN_A_FLUSH))]
+            paused.extend([flow for flow in flows if not flow.resume()])
+            if 0 < len(paused) < waiting:  # those that go on may have nothing to say: the others' turn comes as well
+                self.engine.flush_later()

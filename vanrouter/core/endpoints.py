@@ -218,6 +218,7 @@ class Outlet:
         "_link",
         "_memory",
         "_moved_from",
+        "_noted",
         "_producer",
         "_pushed",
         "_size",
@@ -238,6 +239,8 @@ class Outlet:
         self._pushed = 0
         self._asks_at = LEAST_BYTES
         """With so many octets pushed, as many may wait in the engine as everyone may have waiting there."""
+        self._noted = 0
+        """Octets pushed when the engine was last asked."""
         self._size = SMALL_BYTES
         """Of the engine's buffer, as far as it is known."""
         self._forwarder = forwarder
@@ -288,13 +291,19 @@ class Outlet:
     def _has_room(self) -> bool:
         """Ask the engine how much waits."""
         pending = delivery_pending(self.pn)
-        self._asks_at = self._pushed + LEAST_BYTES - pending
+        pushed = self._pushed
+        self._asks_at = pushed + LEAST_BYTES - pending
+        since, self._noted = pushed - self._noted, pushed
         connection = self._connection
         if pending > self._size:
             self._size = connection.streams.note_buffer(self.pn, pending)
         memory = self._memory
-        # While the socket takes what comes, the flush of this turn will empty the engine: no need to pause for that.
-        if pending >= (memory.unsent_bytes if connection.engine.blocked else memory.unflushed_bytes):
+        if connection.engine.blocked:
+            connection.queued += since
+            is_full = pending >= memory.unsent_bytes or connection.queued >= memory.queued_bytes
+        else:  # the flush of this turn will empty the engine: no need to pause for that
+            is_full = pending >= memory.unflushed_bytes
+        if is_full:
             if not self._is_paused:
                 self._is_paused = True
                 connection.paused.append(self)

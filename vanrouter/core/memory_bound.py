@@ -3,13 +3,15 @@
 Layer: 3. Source: extensions, limits. Octets wait in two kinds of places, and each has its half of the bound:
 
     kept     what an adaptor has copied because a socket refused it, or because it may have to be sent again
-    engine   the engine's buffers: one for each delivery, of those that come in and those that go out
+    engine   the engine's buffers: one for each delivery, of those that come in and those that go out, and one for each
+             connection, which frames are made in
 
 The engine's buffers double when they are too small and never shrink; a delivery that has ended leaves its buffer to the
 next one of its connection. So it is their size that counts, not what is in them, and the way to bound it is to put less
-into one delivery at a time. The more they take, the less may wait in any one of them: each gets a fixed part of what is
-left, as memory is shared in switches (Choudhury and Hahne, Dynamic queue length thresholds, 1998). The octets kept are
-bounded by windows that become smaller when there are many flows (`window_bytes`), and by ending the worst.
+into one delivery at a time, and into one connection while its socket takes nothing. The more they take, the less may
+wait in any one of them: each gets a fixed part of what is left, as memory is shared in switches (Choudhury and Hahne,
+Dynamic queue length thresholds, 1998). The octets kept are bounded by windows that become smaller when there are many
+flows (`window_bytes`), and by ending the worst.
 """
 
 from __future__ import annotations
@@ -37,6 +39,12 @@ UNSENT_BYTES = 128 * 1024
 UNFLUSHED_BYTES = 512 * 1024
 """The same while the socket takes more: reached when the link has no credit, or the session no window."""
 
+QUEUED_BYTES = 2 << 20
+QUEUED_PART = 5
+"""Octets that the streams of one connection may give to the engine while its socket is full, and the part
+(1/2**QUEUED_PART) of the bound if that is less. The engine makes frames of all that it has whenever it is asked for
+some, so that `unsent_bytes` alone would allow each stream its whole window there."""
+
 FLOWS_PART = 4
 """All flows together may be sent 1/FLOWS_PART of the bound that nobody has reported as written."""
 
@@ -51,6 +59,7 @@ class MemoryBound:
         "flows",
         "kept",
         "limit",
+        "queued_bytes",
         "read_bytes",
         "unflushed_bytes",
         "unsent_bytes",
@@ -71,6 +80,8 @@ class MemoryBound:
         self.unsent_bytes = UNSENT_BYTES
         self.unflushed_bytes = UNFLUSHED_BYTES
         """What may wait in the engine of one delivery now."""
+        self.queued_bytes = QUEUED_BYTES
+        """What all streams of one connection may put into the engine from when its socket is full until it is empty."""
         self.read_bytes = UNSENT_BYTES
         """What may be read from one socket at a time now."""
         self.window_bytes = limit_bytes
@@ -85,6 +96,7 @@ class MemoryBound:
     def set_limit(self, limit_bytes: int) -> None:
         """Change the bound."""
         self.limit = limit_bytes
+        self.queued_bytes = min(QUEUED_BYTES, limit_bytes >> QUEUED_PART)
         self.add_flows(0)
         self._share()
 
@@ -116,9 +128,8 @@ class MemoryBound:
         left = min(self.limit >> 1, ENGINE_BYTES) - self.engine
         part = max(LEAST_BYTES, left >> PART)
         self.unflushed_bytes = min(part, UNFLUSHED_BYTES)
-        self.unsent_bytes = min(part, UNSENT_BYTES)
-        least = max(LEAST_BYTES, min(self.unsent_bytes, self.window_bytes))
-        read_bytes = 1 << (least.bit_length() - 1)  # in steps: who watches has something to do for each
+        self.unsent_bytes = unsent = max(LEAST_BYTES, min(part, UNSENT_BYTES, self.window_bytes))
+        read_bytes = 1 << (unsent.bit_length() - 1)  # in steps: who watches has something to do for each
         if read_bytes != self.read_bytes:
             self.read_bytes = read_bytes
             for watcher in self._watchers:

@@ -51,7 +51,8 @@ class StreamLinks:
         self.most_links = 0
         """Most links that were attached at a time: what the engine has memory for until the connection ends."""
         self.buffers: dict[Any, int] = {}
-        """Size of the engine's larger buffers, by delivery; the next delivery there gets the buffer as it is."""
+        """Size of the engine's larger buffers, by delivery; the next delivery there gets the buffer as it is. That for
+        frames by the transport."""
         self.buffer_bytes = 0
         self.is_retiring = False
         """A data connection that takes no new streams and ends with the last one."""

@@ -330,6 +330,10 @@ class EngineConnection:
         if not self.lost:
             self.handler.on_writable()
 
+    def flush_later(self) -> None:
+        """Have it flushed in the next turn."""
+        self.loop.call_later(0.0, lambda: self.loop.dirty.add(self))
+
     def _send(self, data: memoryview) -> bool:
         """Send; keep what the socket refuses and answer False."""
         try:

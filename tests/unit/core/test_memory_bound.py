@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.unit.core.ends import Answers, Service
 from tests.unit.core.engines import MODIFIED, World
-from vanrouter.core.connection import Connection
+from vanrouter.core.connection import RESUMED_IN_A_FLUSH, Connection
 from vanrouter.core.memory_bound import (
     ENGINE_BYTES,
     LEAST_BYTES,
@@ -89,6 +89,58 @@ def test_buffers_are_counted_until_their_connection_ends(world: World) -> None:
         connection.engine.drop(None)
     world.settle()
     assert near.memory.engine == far.memory.engine == 0
+
+
+def test_streams_that_wait_for_a_socket_share_what_the_engine_gets(world: World) -> None:
+    """Each has its own share of the engine, but what the engine makes frames of lies in one buffer for all of them."""
+    near, far = world.chain("A", "B")
+    service = Service()
+    far.subscribe_stream("svc", service)
+    reached: list[bool] = []
+    watch = near.watch("svc", reached.append)
+    world.until(lambda: reached[-1])
+    streams = []
+    for number in range(8 * RESUMED_IN_A_FLUSH):
+        answers = Answers()
+        head = encode_stream_head("svc", f"amqp:/_topo/0/A/temp.{number}", "id")
+        streams.append((near.open_stream("svc", head, STREAM_FLAGS, answers), answers))
+    world.settle()
+    near.memory.set_limit(32 * MEBIBYTE)
+    assert near.memory.queued_bytes == MEBIBYTE
+    out = between(far, near)
+    stop_reading(between(near, far))
+    while not out.engine.blocked:
+        streams[0][0].push(PIECE)
+        world.settle()
+    queued = out.queued
+    for place, (sink, _) in enumerate(streams[1:], 1):
+        is_full = queued >= near.memory.queued_bytes
+        octets = LEAST_BYTES if is_full else len(PIECE)
+        queued += octets
+        assert sink.push(PIECE[:octets]) is (queued < near.memory.queued_bytes)
+        if not is_full:
+            full = place
+    world.settle()
+    assert out.queued >= near.memory.queued_bytes
+    assert not any(answers.writables for _, answers in streams)
+    between(near, far).loop.modify(between(near, far).engine.fd, 1)
+    world.advance(0.1)  # nobody has anything to say, and yet all hear that they may
+    assert all(answers.writables == 1 for _, answers in streams[full:])
+    assert out.queued == 0
+    assert not out.paused
+    assert near.memory.engine >= near.memory.queued_bytes, "the engine keeps the buffer that it made"
+    assert all(
+        len(taken.content) == (LEAST_BYTES if place > full else len(PIECE))
+        for place, taken in enumerate(service.streams[1:], 1)
+    )
+    for sink, _ in streams:
+        sink.finish(settled=True)
+    world.settle()
+    for taken in service.streams:
+        taken.producer.outcome(MODIFIED, True)
+    world.settle()
+    world.check()
+    watch.cancel()
 
 
 def stop_reading(connection: Connection) -> None:
