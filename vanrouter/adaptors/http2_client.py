@@ -277,12 +277,7 @@ class Http2Client(Connection):
             stream.is_connect = False  # the server need not change the protocol, and will not
         is_end = head.length == 0 or (head.upgrade is not None and not is_extended)
         stream.is_local_ended = is_end
-        is_gathering = self._gathered is not None
-        if not is_gathering:
-            self._gathered = bytearray()
         self.send_headers(stream_id, request_fields(head, is_extended=is_extended), wire.END_STREAM if is_end else 0)
-        if not is_gathering:
-            self._write_gathered()
         self._count_room()
         return stream
 

@@ -121,9 +121,10 @@ class Connection:
         self.is_over = False
         self.patience = Patience()
         # In.
-        self._reader: BlockReader[Any] = BlockReader(
-            blocks, limits.max_bytes + 32 * limits.max_fields + BLOCK_SLACK_BYTES
-        )
+        self._blocks = blocks
+        self._reader: BlockReader[Any] | None = None
+        self._first_added: list[Field] | None = None
+        """What the first block has added to the table, when that was known before: one that is all needs no reader."""
         self._partial = bytearray()
         """The beginning of a frame that has not come whole."""
         self._block: bytearray | None = None
@@ -329,7 +330,18 @@ class Connection:
 
     def read_block(self, block: bytes) -> Any:
         """Decode and parse."""
-        return self._reader.read(block)
+        reader = self._reader
+        if reader is None:
+            first = self._first_added
+            if first is None:
+                found = self._blocks.get(block)
+                if found is not None:
+                    parsed, self._first_added = found
+                    return parsed
+            limits = self.limits
+            most_bytes = limits.max_bytes + 32 * limits.max_fields + BLOCK_SLACK_BYTES
+            reader = self._reader = BlockReader(self._blocks, most_bytes, first or ())
+        return reader.read(block)
 
     def _on_priority(self, flags: int, stream_id: int, payload: memoryview) -> None:
         self.patience.spend(FRAME_COST)

@@ -8,7 +8,7 @@ the table the block is the same octets, and the meaning of these changes only wi
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 from hpack import Decoder, Encoder, HeaderTuple, NeverIndexedHeaderTuple
@@ -87,18 +87,19 @@ class BlockReader(Generic[Parsed]):
         shared: what is made of fields, and what is remembered of it for all connections of a kind. The answers are
             used again and so must not be changed.
         max_list_bytes: fields beyond it (32 octets more for each, as RFC 7541, section 4.1 counts) end the connection.
+        added: what the blocks before have added to the table.
     """
 
     __slots__ = ("_added", "_decoder", "_max_list_bytes", "_memory", "_shared", "_table", "_table_bytes")
 
-    def __init__(self, shared: SharedBlocks[Parsed], max_list_bytes: int) -> None:
+    def __init__(self, shared: SharedBlocks[Parsed], max_list_bytes: int, added: Sequence[Field] = ()) -> None:
         self._shared = shared
         self._max_list_bytes = max_list_bytes
         self._table_bytes = TABLE_BYTES
         self._decoder: Decoder | None = None
         self._table: NotedTable | None = None
         self._memory: dict[bytes, Parsed] = {}
-        self._added: deque[Field] = deque(maxlen=TABLE_BYTES // 32)
+        self._added: deque[Field] = deque(added, maxlen=TABLE_BYTES // 32)
         """What the table lacks: it is brought up to date when it is looked at. More than this many it cannot hold."""
 
     def allow_table(self, size: int) -> None:
@@ -219,8 +220,9 @@ class BlockWriter:
 def key_of(fields: list[Field]) -> tuple[object, ...]:
     """Return what fields are remembered by: a mark belongs to it, which makes no difference to equality."""
     key = tuple(fields)
-    marked = [field for field in fields if type(field) is NeverIndexedHeaderTuple]
-    return (key, tuple(marked)) if marked else key
+    if NeverIndexedHeaderTuple not in map(type, key):
+        return key
+    return key, tuple([field for field in key if type(field) is NeverIndexedHeaderTuple])
 
 
 def is_secret(field: Field) -> bool:

@@ -125,7 +125,8 @@ class RelayedRequest:
         self._is_tunnel = False
         self._is_over = False
         self.bucket: set[Timed] | None = None
-        self._limit()
+        if limit_s:
+            self._limit()
 
     # Requester of the codec behind.
 
@@ -212,9 +213,8 @@ class RelayedRequest:
 
     def _limit(self) -> None:
         """Begin to wait for the answer."""
-        if self._limit_s:
-            self._bytes_seen = self._bytes_in
-            self._wheel.schedule(self, self._limit_s)
+        self._bytes_seen = self._bytes_in
+        self._wheel.schedule(self, self._limit_s)
 
     def on_deadline(self, now: float) -> None:
         """No answer in time; a request that is still coming in has its time from its last octet on."""
