@@ -1,6 +1,6 @@
 """Many interior routers in one process, each a whole one: `python -m tests.long.many_routers COUNT PORT...`.
 
-They are a tree with a dozen branches at each, made one after the other, as all share one loop. When all know each other
+They are a tree with a dozen branches at each, made some at a time, as all share one loop. When all know each other
 the root, R000, connects to the inter-router listeners at the ports given.
 
 Prints `known LEAST to MOST, refused COUNT` each time that it is something else: how many other routers each of them
@@ -18,18 +18,29 @@ from vanrouter.adaptors.amqp_connector import AmqpConnector
 from vanrouter.core.peer import Role
 from vanrouter.core.router import Mode, Router
 from vanrouter.net.reactor import Reactor
+from vanrouter.routing.commands import ControlSettings
 
 BRANCHES = 12
+AT_ONCE = 30
+PATIENCE = ControlSettings(hello_max_age_s=60.0)
+"""As many come at a time; all share one loop, and while it is busy with what they learn HELLOs are late."""
 
 
 def link(connector: Router, listener: Router) -> None:
     """Connect two of them by a pair of sockets."""
-    settings = AmqpSettings(name="branch", host="here", port="0", role=Role.INTER_ROUTER)
+    settings = AmqpSettings(name="branch", host="here", port="0", role=Role.INTER_ROUTER, idle_timeout_s=240)
     for router, sock, is_server in zip((connector, listener), socket.socketpair(), (False, True), strict=True):
         sock.setblocking(False)
         connections = AmqpConnections(router)
         connection = connections.make(sock, settings, None, is_server=is_server, host="here:0")
         connections.start(connection)
+
+
+def add(reactor: Reactor, routers: list[Router]) -> None:
+    added = Router(reactor, f"R{len(routers):03}", Mode.INTERIOR, instance=int(time.time()), control_settings=PATIENCE)
+    if routers:
+        link(added, routers[(len(routers) - 1) // BRANCHES])
+    routers.append(added)
 
 
 def shown(routers: list[Router]) -> str:
@@ -45,10 +56,8 @@ def main() -> None:
     last = ""
     while True:
         if len(routers) < count and all(len(router.nodes) >= len(routers) - 1 for router in routers):
-            added = Router(reactor, f"R{len(routers):03}", Mode.INTERIOR, instance=int(time.time()))
-            if routers:
-                link(added, routers[(len(routers) - 1) // BRANCHES])
-            routers.append(added)
+            for _ in range(min(AT_ONCE, count - len(routers))):
+                add(reactor, routers)
             if len(routers) == count:
                 for port in ports:
                     settings = AmqpSettings(name=f"to-{port}", host="127.0.0.1", port=str(port), role=Role.INTER_ROUTER)
