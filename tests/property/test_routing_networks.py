@@ -134,7 +134,7 @@ def test_lost_transit_router_is_replaced_at_once() -> None:
 @given(st.integers(10, 60), st.integers(0, 2**32), faults, st.booleans())
 @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 def test_larger_networks(count: int, seed: int, sequence: list[tuple[str, int, float]], is_bad: bool) -> None:
-    """Twenty of them, up to four minutes of virtual time each: a minute of processor time, several where it is shared."""
+    """Twenty of them, up to four minutes of virtual time each: a minute or more of processor time."""
     network = random_network(count, 4, seed)
     if is_bad:
         set_quality(network, BAD)
