@@ -55,13 +55,14 @@ def main() -> None:
     routers: list[Router] = []
     last = ""
     while True:
-        if len(routers) < count and all(len(router.nodes) >= len(routers) - 1 for router in routers):
-            for _ in range(min(AT_ONCE, count - len(routers))):
-                add(reactor, routers)
+        if all(len(router.nodes) >= len(routers) - 1 for router in routers):
             if len(routers) == count:
                 for port in ports:
                     settings = AmqpSettings(name=f"to-{port}", host="127.0.0.1", port=str(port), role=Role.INTER_ROUTER)
                     AmqpConnector(AmqpConnections(routers[0]), settings).open()
+                ports.clear()
+            for _ in range(min(AT_ONCE, count - len(routers))):
+                add(reactor, routers)
         reactor.run_once(0.1)
         now = shown(routers)
         if now != last:

@@ -19,7 +19,7 @@ from vanrouter.engine.messages import Message, decode_message, encode_message
 from vanrouter.engine.proton import delivery_settle, delivery_settled
 from vanrouter.engine.sections import Int, Symbol
 from vanrouter.errors import PeerError
-from vanrouter.routing.addresses import MOBILE_ALL_TO, bare_id
+from vanrouter.routing.addresses import MOBILE_ALL_TO
 from vanrouter.routing.commands import (
     BindAddress,
     Command,
@@ -165,9 +165,7 @@ class ControlHost:
         if router.own in annotations.trace:
             return  # it has come round; the radius rule is not asked: with unequal costs a right way may be longer
         connection = receiver.connection
-        trace = annotations.trace
-        if trace and bare_id(trace[-1]) != connection.peer.container:
-            self.plane.on_forged(bare_id(trace[-1]), connection.peer.container, connection.id)
+        if self.plane.has_strange_trace(annotations.trace, connection.id, connection.peer.container):
             return
         key = address.key
         if key[0] == "R":
@@ -176,9 +174,11 @@ class ControlHost:
         if key not in CONTROL_KEYS:
             return
         decoded = self._decode(connection, key, content, annotations)
-        if decoded is None or self._is_forged(decoded[1], annotations, connection):
+        if decoded is None:
             return
         name, body = decoded
+        if self._is_forged(name, body, annotations, connection):
+            return
         now = self._loop.now
         # A copy of a flooded message that tells nothing new is neither taken in nor passed on: copies would multiply.
         if key[0] == "T" and not self.plane.should_forward(name, body, len(annotations.trace), now):
@@ -211,20 +211,14 @@ class ControlHost:
             self._decoded[octets] = decoded
         return decoded
 
-    def _is_forged(self, body: object, annotations: Annotations, connection: Connection) -> bool:
-        """Tell whether a message says that it is of another router than the one where it began (section 5.1).
-
-        By its trace, whose last entry is the peer: what a peer makes up has gone through the peer, and says so.
-        """
+    def _is_forged(self, opcode: str, body: object, annotations: Annotations, connection: Connection) -> bool:
         claimed = body.get("id") if isinstance(body, dict) else None
         if not isinstance(claimed, str):
             return False  # the plane calls it malformed
-        trace = annotations.trace
-        began = bare_id(trace[0]) if trace else connection.peer.container
-        if claimed == began == bare_id(annotations.ingress or claimed):
+        way = (annotations.ingress, annotations.trace, connection.id, connection.peer.container)
+        if not self.plane.is_forged(opcode, claimed, *way):
             return False
         self._hellos.pop(connection, None)
-        self.plane.on_forged(claimed, connection.peer.container, connection.id)
         return True
 
     @staticmethod

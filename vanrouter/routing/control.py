@@ -184,10 +184,6 @@ class ControlPlane(Origins):
         self.counters.received["other"] += 1
         self._complaints.malformed("other", error, connection_id, now)
 
-    def on_forged(self, router_id: str, container: str, connection_id: int) -> None:
-        """Note a control message of a peer that names another router as where it began, or where it came from."""
-        self._complaints.forged(router_id, container, connection_id)
-
     def next_deadline(self) -> float | None:
         """Return when `on_timer` is to be called next; None: not before something else happens."""
         return self._deadlines.next()

@@ -1,14 +1,16 @@
 """What a delivery is asked by its origin: may it go on from here, and can it have come this way. Layer: 2.
 
-Source: router protocol sections 4.4 and 6.3. Asked for each delivery in transit: the paths that answer are computed
-once for each topology and origin.
+Source: router protocol sections 4.4, 5.1 and 6.3. Asked for each delivery in transit: the paths that answer are
+computed once for each topology and origin.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from vanrouter.routing.addresses import bare_id
+from vanrouter.routing.complaints import Complaints
+from vanrouter.routing.neighbours import Neighbours
 from vanrouter.routing.paths import PathMap, Peers
 
 
@@ -22,6 +24,8 @@ class Origins:
     """Something has changed since the paths were computed; they are, once they were left alone for long enough."""
     _newest: PathMap | None
     """Paths by what is known now, if somebody asked for them meanwhile."""
+    _neighbours: Neighbours
+    _complaints: Complaints
 
     def is_valid_origin(self, router_id: str, origin: str | None) -> bool:
         """Whether a message that entered the network at `origin` may be passed on towards `router_id` (section 6.3).
@@ -74,3 +78,34 @@ class Origins:
         """Whether an ingress is another router that is known here, so that its multicast may be passed on."""
         origin = bare_id(origin)
         return origin != self.router_id and origin in self._paths
+
+    def has_strange_trace(self, trace: Sequence[str], connection_id: int, container: str) -> bool:
+        """Whether a control message has not come from the peer that sent it, by its own account; counted.
+
+        What a peer makes up has gone through the peer, and says so: the trace ends with it. `container`: who its OPEN
+        says it is; it may also go by the name of its HELLOs.
+        """
+        if not trace or bare_id(trace[-1]) in self._names(connection_id, container):
+            return False
+        self._complaints.forged(bare_id(trace[-1]), container, connection_id)
+        return True
+
+    def is_forged(
+        self, opcode: str, claimed: str, ingress: str | None, trace: Sequence[str], connection_id: int, container: str
+    ) -> bool:
+        """Whether a control message says that it is of another router than the one where it began; counted.
+
+        Without annotations it began at the peer: under the name of its HELLOs, which the first of them gives it.
+        """
+        names = self._names(connection_id, container)
+        if trace:
+            is_right = claimed == bare_id(trace[0]) == bare_id(ingress or claimed)
+        else:
+            is_right = claimed in names or (opcode == "HELLO" and len(names) == 1)
+        if not is_right:
+            self._complaints.forged(claimed, container, connection_id)
+        return not is_right
+
+    def _names(self, connection_id: int, container: str) -> set[str]:
+        link = self._neighbours.links.get(connection_id)
+        return {container} if link is None or not link.peer_id else {container, link.peer_id}

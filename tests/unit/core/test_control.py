@@ -132,6 +132,7 @@ def test_a_burst_of_control_messages_does_not_wait_for_ours(world: World) -> Non
         ("Y", "0/Y", ("0/Y", "0/X"), False),
         ("A", "0/X", ("0/X",), True),
         ("Y", None, (), True),
+        ("A", "0/A", ("0/A",), True),
         ("Y", "0/Y", ("0/Y",), True),
         ("Y", "0/X", ("0/Y", "0/X"), True),
     ],

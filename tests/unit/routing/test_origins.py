@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from vanrouter.routing.commands import ControlSettings
+from vanrouter.routing.complaints import Complaints
+from vanrouter.routing.neighbours import Neighbours
 from vanrouter.routing.origins import Origins
 from vanrouter.routing.paths import PathMap
+from vanrouter.routing.views import ControlCounters
 
 
 class Middle(Origins):
@@ -58,3 +62,24 @@ def test_known_origins_and_traces() -> None:
     assert not middle.is_known_origin("0/D")
     assert middle.is_plausible_trace("0/A", 2)
     assert not middle.is_plausible_trace("0/A", 3)
+
+
+def test_who_speaks_for_whom() -> None:
+    """A peer speaks under the name of its OPEN or of its HELLOs, and passes on what has gone through others."""
+    counters = ControlCounters()
+    middle = Middle()
+    middle._complaints = Complaints(counters)
+    middle._neighbours = Neighbours("B", ControlSettings())
+    link = middle._neighbours.add(1, 1, "uuid")
+    assert not middle.is_forged("HELLO", "TEST", None, (), 1, "uuid")  # its first words, without annotations
+    assert middle.is_forged("RA", "TEST", None, (), 1, "uuid")
+    link.peer_id = "TEST"
+    assert not middle.is_forged("RA", "TEST", None, (), 1, "uuid")
+    assert middle.is_forged("HELLO", "A", None, (), 1, "uuid")
+    assert not middle.is_forged("RA", "A", "0/A", ("0/A", "0/TEST"), 1, "uuid")
+    assert middle.is_forged("RA", "A", "0/C", ("0/A", "0/TEST"), 1, "uuid")
+    assert not middle.has_strange_trace(("0/A", "0/TEST"), 1, "uuid")
+    assert not middle.has_strange_trace(("0/uuid",), 1, "uuid")
+    assert middle.has_strange_trace(("0/A",), 1, "uuid")
+    assert middle.has_strange_trace(("0/A",), 2, "X")  # its control links are not both up
+    assert counters.forged == 5
