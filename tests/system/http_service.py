@@ -34,6 +34,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None: ...
 
+    def handle_expect_100(self) -> bool:
+        done = super().handle_expect_100()
+        self.wfile.flush()
+        return done
+
     def _body(self) -> tuple[int, str]:
         digest = hashlib.sha256()
         total = 0

@@ -203,6 +203,50 @@ def test_curl(world: World, tmp_path: Path) -> None:
     assert re.findall(r'"path": "/(\d+)"', pipelined) == [str(number) for number in range(50)]
 
 
+@pytest.mark.parametrize("listener", ["web", "plain", "tcp"])
+def test_a_pipeline_is_answered_in_order(world: World, listener: str) -> None:
+    """All requests are on their way before the first answer; bodies, chunks and answers without one among them."""
+    if listener == "web":
+        eventually(lambda: len(spread(world, 12)) == 3)
+    octets = b""
+    for number in range(40):
+        octets += b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % number
+        octets += b"HEAD /%d HTTP/1.1\r\nHost: a\r\n\r\n" % number
+        octets += b"POST /%d HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n" % number
+        octets += b"PUT /%d HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nabcd" % number
+    octets += b"GET /last HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    received = b""
+    with socket.create_connection(("127.0.0.1", world.port(listener)), 20) as client:
+        client.sendall(octets)
+        while piece := client.recv(65536):
+            received += piece
+    told = [json.loads(body) for body in re.findall(rb"\r\n\r\n(\{[^{}]*\})", received)]
+    expected = [
+        (method, f"/{number}", size) for number in range(40) for method, size in (("GET", 0), ("POST", 3), ("PUT", 4))
+    ]
+    assert [(each["method"], each["path"], each["length"]) for each in told] == [*expected, ("GET", "/last", 0)]
+    assert received.count(b"HTTP/1.1 200 ") == 161
+    if listener == "web":
+        assert {each["service"] for each in told} == set(SERVICES)
+
+
+@pytest.mark.parametrize("listener", ["web", "plain"])
+def test_a_body_that_waits_for_100(world: World, listener: str) -> None:
+    with socket.create_connection(("127.0.0.1", world.port(listener)), 20) as client, client.makefile("rb") as lines:
+        for number in range(3):
+            head = b"PUT /%d HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"
+            client.sendall(head % number)
+            assert lines.readline().startswith(b"HTTP/1.1 100 ")
+            assert lines.readline() == b"\r\n"
+            client.sendall(b"hello")
+            assert lines.readline().startswith(b"HTTP/1.1 200 ")
+            length = 0
+            while (line := lines.readline()) != b"\r\n":
+                if line.lower().startswith(b"content-length:"):
+                    length = int(line.split(b":")[1])
+            assert json.loads(lines.read(length))["length"] == 5
+
+
 @pytest.mark.parametrize("listener", ["alone", "plain"])
 def test_large_bodies_arrive_whole_and_nothing_piles_up(world: World, listener: str, tmp_path: Path) -> None:
     size = 60_000_000
