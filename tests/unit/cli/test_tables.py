@@ -89,6 +89,7 @@ def test_json_of_what_json_has_no_form_for(capsys: pytest.CaptureFixture[str]) -
 
 def test_terminals_decide_their_width(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")  # rich asks a dumb one for nothing
     monkeypatch.setenv("COLUMNS", "77")
     assert console().width == 77
 
