@@ -152,7 +152,7 @@ class HttpConnector:
             self.connections_closed += 1
             router = self.shared.router
             router.connections.pop(connection.id, None)
-            router.trimmer.note_ends()
+            router.trimmer.note_cycle()
 
     def handshake_failed(self, error: OSError) -> None:
         """Count and log a TLS handshake that went wrong."""

@@ -396,7 +396,7 @@ class HttpListener:
                 self.shared.recorder.end(connection.record)
             router = self.shared.router
             router.connections.pop(connection.id, None)
-            router.trimmer.note_ends()
+            router.trimmer.note_cycle()
 
     # --- management ---------------------------------------------------------------------------------------------------
 

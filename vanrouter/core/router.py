@@ -24,12 +24,12 @@ from vanrouter.core.deliveries import (
 )
 from vanrouter.core.edge import EdgeHost, EdgeServer
 from vanrouter.core.endpoints import LocalSink, NoSink, Outlet
+from vanrouter.core.forwarder import Forwarder
 from vanrouter.core.groups import Groups
 from vanrouter.core.guarding import Guard
 from vanrouter.core.links import DEFAULT_PRIORITY, ENDPOINT, Delivery, LinkKind, Receiver, Sender
 from vanrouter.core.memory_bound import MemoryBound
 from vanrouter.core.peer import Role
-from vanrouter.core.runs import Runs
 from vanrouter.core.services import MessageService, MessageTaker, StreamService, Subscription
 from vanrouter.core.stream import RELEASED, Producer, Sink, StreamConsumer, parse_stream_head
 from vanrouter.core.table import CLOSEST, UNAVAILABLE, Address, AddressTable, Node, Treatment, Watch
@@ -127,7 +127,7 @@ class Router:
         self.table = AddressTable(default_treatment, self._on_local_change)
         self.table.on_reachable = self._on_reachable
         self.memory = MemoryBound()
-        self.forwarder = Runs(self)
+        self.forwarder = Forwarder(self)
         self.groups = Groups(self)
         self.auto_links = AutoLinks(self)
         self._all_routers = Address("T", Treatment.MULTICAST, None)
@@ -135,7 +135,7 @@ class Router:
         self._scrubbing: dict[Connection, Any] = {}
         self.idle_streams_kept = SCRUB_KEPT
         """Idle streaming links of a connection that are not detached."""
-        self.trimmer = Trimmer(reactor)
+        self.trimmer = Trimmer(reactor, self.connections)
         self.trimmer.watch(reactor.tables)
         self.trimmer.watch(self.tables)
         self.internal_targets: dict[str, Any] = {}
@@ -401,6 +401,7 @@ class Router:
 
     def on_connection_lost(self, connection: Connection, condition: tuple[str, str] | None) -> None:
         """A connection is over."""
+        self.trimmer.note_cycle()
         self.connections.pop(connection.id, None)
         self.amqp_connections.pop(connection.id, None)
         scrubber = self._scrubbing.pop(connection, None)

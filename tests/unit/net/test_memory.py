@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from vanrouter.net.memory import ENDS, QUIET_S, TABLE_BYTES, Trimmer, find_malloc_trim, shrink
+from vanrouter.net.memory import CYCLES, ENDS, FEW_OPEN, QUIET_S, TABLE_BYTES, Trimmer, find_malloc_trim, shrink
 from vanrouter.net.reactor import Reactor
 
 
@@ -48,6 +48,40 @@ def test_many_ends_are_waited_for_and_answered_once() -> None:
     assert trimmer.trims == 1
     turns(reactor, clock, QUIET_S)
     assert trimmer.trims == 1
+    reactor.close()
+
+
+@pytest.mark.skipif(sys.implementation.name != "cpython", reason="no other interpreter counts references")
+@pytest.mark.parametrize(
+    ("most", "left", "cycles", "collections"),
+    [
+        (10_000, 0, 0, 1),
+        (10_000, FEW_OPEN, 0, 1),
+        (10_000, 5_000, 0, 1),
+        (10_000, 6_000, 0, 0),
+        (2_000, 2_000, 0, 0),
+        (2_000, 2_000, CYCLES - 1, 0),
+        (2_000, 2_000, CYCLES, 1),
+    ],
+)
+def test_when_it_is_worth_while_to_look_at_all_that_lives(most: int, left: int, cycles: int, collections: int) -> None:
+    clock = Clock()
+    reactor = Reactor(clock)
+    is_open = set(range(most))
+    trimmer = Trimmer(reactor, is_open)
+    for number in range(left, most):
+        is_open.remove(number)
+        trimmer.note_ends()
+    for _ in range(cycles):
+        trimmer.note_cycle()
+    trimmer.note_ends(ENDS)
+    for _ in range(3):
+        turns(reactor, clock, QUIET_S)
+    assert trimmer.trims == 1
+    assert trimmer.collections == collections
+    trimmer.note_ends(ENDS)  # what was open before counts no more
+    turns(reactor, clock, QUIET_S)
+    assert trimmer.collections == collections + (left <= FEW_OPEN)
     reactor.close()
 
 
