@@ -73,6 +73,12 @@ class Exchange:
 class Requests(Protocol):
     """Who is told of them."""
 
+    def only_counts(self) -> bool:
+        """Tell whether requests are only counted at the moment, and nobody wants to know when they began."""
+
+    def counted(self, protocol: str, method: str, result: str) -> None:
+        """A request and its answer have passed of which `began` and `ended` were not told."""
+
     def began(self, exchange: Exchange) -> None:
         """The head of a request has passed."""
 

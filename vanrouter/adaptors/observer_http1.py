@@ -186,8 +186,9 @@ def framing(low: bytes, *, is_to_the_end: bool) -> tuple[int, int]:
     return (REST if is_to_the_end else HEAD), 0
 
 
-Request = tuple[str, bytes, str, str, int, int]
-"""Method, path, protocol, the first of X-Forwarded-For, and the framing."""
+Request = tuple[str, bytes, str, str, int, int, bool]
+"""Method, path, protocol, the first of X-Forwarded-For, the framing, and whether it is a head alone and answered like
+GET."""
 Answer = tuple[str, str, int, int, bool]
 """Status, reason, the framing, and whether nothing but the length has to be asked."""
 
@@ -212,7 +213,9 @@ def request_of(head: bytes) -> Request:
     forwarded_for = first_of(head[at + 18 : head.index(b"\r\n", at + 18)]) if at >= 0 else ""
     method, target, version = line.groups()
     path = target.partition(b"?")[0]
-    meaning = (method.decode(), path, _PROTOCOLS[version], forwarded_for, *framing(low, is_to_the_end=False))
+    state, left = framing(low, is_to_the_end=False)
+    is_plain = state == HEAD and method not in (b"HEAD", b"CONNECT")
+    meaning = (method.decode(), path, _PROTOCOLS[version], forwarded_for, state, left, is_plain)
     if len(_requests) >= REMEMBERED_HEADS:
         _requests.clear()
     _requests[hash(head)] = meaning
@@ -238,12 +241,17 @@ def answer_of(head: bytes) -> Answer:
     return meaning
 
 
+Brief = tuple[Request, float]
+"""A request of which nobody wants to know more than that it was there, and when it came."""
+Waiting = deque[Exchange | Brief]
+
+
 class Asked(Side):
     """Requests."""
 
     __slots__ = ("_told", "_waiting", "sending")
 
-    def __init__(self, requests: Requests, waiting: deque[Exchange]) -> None:
+    def __init__(self, requests: Requests, waiting: Waiting) -> None:
         super().__init__()
         self._told = requests
         self._waiting = waiting
@@ -254,27 +262,30 @@ class Asked(Side):
         if self.state == HEAD and self.kept is None and type(data) is bytes:
             # Nearly always: a head that was seen before, and nothing else.
             meaning = _requests.get(hash(data))
-            if meaning is not None and meaning[4] == HEAD and len(self._waiting) < MAX_OPEN:
-                exchange = Exchange(meaning[2], meaning[0], meaning[1], now, None, meaning[3])
-                self._waiting.append(exchange)
-                self._told.began(exchange)
+            if meaning is not None and meaning[6] and len(self._waiting) < MAX_OPEN:
+                self._waiting.append((meaning, now) if self._told.only_counts() else self._begun(meaning, now))
                 return
         super().feed(data, now)
+
+    def _begun(self, meaning: Request, now: float) -> Exchange:
+        exchange = Exchange(meaning[2], meaning[0], meaning[1], now, None, meaning[3])
+        self._told.began(exchange)
+        return exchange
 
     def is_plausible(self, beginning: bytearray) -> bool:
         first = bytes(beginning[:64]).lstrip(b"\r\n")
         return not first or _BEGINS_REQUEST(first) is not None
 
     def head(self, head: bytes, now: float) -> None:
-        method, path, protocol, forwarded_for, self.state, self.left = _requests.get(hash(head)) or request_of(head)
+        meaning = _requests.get(hash(head)) or request_of(head)
+        self.state, self.left = meaning[4:6]
         waiting = self._waiting
         if len(waiting) >= MAX_OPEN:
             raise UnobservableError("too many requests without an answer")
-        exchange = Exchange(protocol, method, path, now, None, forwarded_for)
+        exchange = self._begun(meaning, now)
         if self.state:
             self.sending = exchange
         waiting.append(exchange)
-        self._told.began(exchange)
 
     def body(self, count: int) -> None:
         if self.sending is not None:
@@ -289,25 +300,44 @@ class Answered(Side):
 
     __slots__ = ("_told", "_waiting")
 
-    def __init__(self, requests: Requests, waiting: deque[Exchange]) -> None:
+    def __init__(self, requests: Requests, waiting: Waiting) -> None:
         super().__init__()
         self._told = requests
         self._waiting = waiting
 
+    @property
+    def first(self) -> Exchange:
+        """The request that is answered, as whole as it is known."""
+        exchange = self._waiting[0]
+        if type(exchange) is tuple:
+            (method, path, protocol, forwarded_for, *_), began_at = exchange
+            exchange = self._waiting[0] = Exchange(protocol, method, path, began_at, None, forwarded_for)
+            self._told.began(exchange)
+        assert isinstance(exchange, Exchange)
+        return exchange
+
     def feed(self, data: memoryview | bytes, now: float) -> None:
-        if self.state == HEAD and self.kept is None:
+        waiting = self._waiting
+        if waiting and self.state == HEAD and self.kept is None:
             # Nearly always: a head that was seen before, and a body that is whole.
             piece = data if type(data) is bytes else bytes(data[:FIRST_LOOK_BYTES])
             end = piece.find(b"\r\n\r\n", 0, FIRST_LOOK_BYTES) + 4
             meaning = _answers.get(hash(piece[:end]))
-            if meaning is not None and meaning[4] and meaning[3] == len(data) - end and self._waiting:
-                exchange = self._waiting[0]
+            if meaning is not None and meaning[4] and meaning[3] == len(data) - end:
+                asked = waiting[0]
+                if type(asked) is tuple:
+                    waiting.popleft()
+                    request = asked[0]
+                    self._told.counted(request[2], request[0], meaning[0])
+                    return
+                exchange = self.first
                 if exchange.method not in ("HEAD", "CONNECT"):
                     exchange.result = meaning[0]
                     exchange.reason = meaning[1]
                     exchange.answered_at = now
                     exchange.octets_reverse = meaning[3]
-                    self._told.ended(self._waiting.popleft())
+                    waiting.popleft()
+                    self._told.ended(exchange)
                     return
         super().feed(data, now)
 
@@ -318,7 +348,7 @@ class Answered(Side):
         status, reason, state, left, _ = _answers.get(hash(head)) or answer_of(head)
         if not self._waiting:
             raise UnobservableError("an answer that nobody asked for")
-        exchange = self._waiting[0]
+        exchange = self.first
         if status < "200" and status != "101":
             self.state = HEAD
             return  # the final one is still to come
@@ -336,10 +366,12 @@ class Answered(Side):
             self.state, self.left = state, left
 
     def body(self, count: int) -> None:
-        self._waiting[0].octets_reverse += count
+        self.first.octets_reverse += count
 
     def ended(self, now: float) -> None:
-        self._told.ended(self._waiting.popleft())
+        exchange = self.first
+        self._waiting.popleft()
+        self._told.ended(exchange)
 
 
 class Http1Observer:
@@ -348,7 +380,7 @@ class Http1Observer:
     __slots__ = ("_answered", "_waiting", "from_client", "from_server")
 
     def __init__(self, requests: Requests) -> None:
-        self._waiting: deque[Exchange] = deque()
+        self._waiting: Waiting = deque()
         self._answered = Answered(requests, self._waiting)
         self.from_client = Asked(requests, self._waiting).feed
         self.from_server = self._answered.feed

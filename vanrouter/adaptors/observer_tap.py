@@ -33,8 +33,9 @@ MAX_COUNTS = 500
 OTHER = ("", "", "")
 """All that are beyond it."""
 
+_http1_logger = logging.getLogger("vanrouter.adaptors.observer_http1")
 _loggers = {
-    HTTP1: logging.getLogger("vanrouter.adaptors.observer_http1"),
+    HTTP1: _http1_logger,
     HTTP2: logging.getLogger("vanrouter.adaptors.observer_http2"),
 }
 
@@ -103,6 +104,7 @@ class Tap:
         "_observing",
         "_on_end",
         "_record",
+        "_recorder",
         "_server_said",
         "protocol",
     )
@@ -116,6 +118,7 @@ class Tap:
     ) -> None:
         self._observing = observing
         self._clock = observing.clock
+        self._recorder = observing.recorder
         self._record = record if isinstance(record, FlowRecord) else None
         self._number = number
         self._on_end = on_end
@@ -130,15 +133,17 @@ class Tap:
 
     def from_client(self, data: memoryview | bytes) -> None:
         """Octets have come from the client."""
+        look = self._from_client
         try:
-            self._from_client(data, self._clock.now)
+            look(data, self._clock.now)
         except PeerError as error:
             self._end(error)
 
     def from_server(self, data: memoryview | bytes) -> None:
         """Octets have gone to the client."""
+        look = self._from_server
         try:
-            self._from_server(data, self._clock.now)
+            look(data, self._clock.now)
         except PeerError as error:
             self._end(error)
 
@@ -191,23 +196,35 @@ class Tap:
 
     # What the observer sees.
 
-    def began(self, exchange: Exchange) -> None:
-        """The head of a request has passed."""
-        exchange.record = self._observing.recorder.begin_request(
-            self._record, exchange.protocol, exchange.method, exchange.stream_id
-        )
+    def only_counts(self) -> bool:
+        """Tell whether nobody takes records, and none is logged: loggers have levels of their own."""
+        return _http1_logger.level > logging.DEBUG and not self._recorder.is_wanted
 
-    def ended(self, exchange: Exchange) -> None:
-        """The end of its answer has passed, or there will be none."""
-        observing = self._observing
-        counts = observing.counts
-        key = exchange.protocol, exchange.method, exchange.result
+    def counted(self, protocol: str, method: str, result: str) -> None:
+        """A request and its answer have passed."""
+        if self._record is not None:
+            self._record.service.requests += 1
+        self._count((protocol, method, result))
+
+    def _count(self, key: tuple[str, str, str]) -> None:
+        counts = self._observing.counts
         try:
             counts[key] += 1
         except KeyError:
             if len(counts) >= MAX_COUNTS:
                 key = OTHER
             counts[key] = counts.get(key, 0) + 1
+
+    def began(self, exchange: Exchange) -> None:
+        """The head of a request has passed."""
+        exchange.record = self._recorder.begin_request(
+            self._record, exchange.protocol, exchange.method, exchange.stream_id
+        )
+
+    def ended(self, exchange: Exchange) -> None:
+        """The end of its answer has passed, or there will be none."""
+        observing = self._observing
+        self._count((exchange.protocol, exchange.method, exchange.result))
         record = exchange.record
         if record is not None:
             record.host = exchange.forwarded_for
@@ -217,7 +234,7 @@ class Tap:
             record.octets_reverse = exchange.octets_reverse
             if exchange.answered_at is not None:
                 record.latency_us = int((exchange.answered_at - exchange.began_at) * 1e6)
-            observing.recorder.end(record)
+            self._recorder.end(record)
         logger = _loggers[HTTP2 if exchange.stream_id is not None else HTTP1]
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug(

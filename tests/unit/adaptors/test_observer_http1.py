@@ -65,6 +65,39 @@ def test_conversations_however_they_are_cut(
         assert not seen.open
 
 
+@pytest.mark.parametrize(("pieces", "rows"), CONVERSATIONS)
+@given(sizes=st.lists(st.integers(1, 200), min_size=1, max_size=5), turns=st.lists(st.booleans(), min_size=1))
+def test_who_only_counts_counts_the_same(
+    pieces: list[tuple[str, bytes]], rows: list[tuple[object, ...]], sizes: list[int], turns: list[bool]
+) -> None:
+    """Also when that changes in the middle, and for heads that were seen before."""
+    whole, brief = Seen(), Seen()
+    feed(Http1Observer(whole), pieces)
+    observer = Http1Observer(brief)
+    for number, piece in enumerate(cut(pieces, sizes)):
+        brief.wants_counts = turns[number % len(turns)]
+        feed(observer, [piece])
+    observer.close(99.0)
+    whole_rows = [(method, result) for method, _, result, *_ in rows]
+    assert sorted((method, result) for _, method, result in brief.counts.elements()) == sorted(whole_rows)
+    assert not brief.open
+
+
+def test_a_request_that_was_only_counted_is_whole_if_its_answer_is_special() -> None:
+    feed(Http1Observer(Seen()), [("c", GET), ("s", OK)])
+    seen = Seen(only_counts=True)
+    observer = Http1Observer(seen)
+    feed(observer, [("c", GET), ("s", OK)])
+    assert seen.counts == {("HTTP/1.1", "GET", "200"): 1}
+    assert not seen.exchanges
+    feed(observer, [("c", GET), ("s", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"), ("s", b"other")])
+    assert seen.rows() == [("GET", "/a", "200", 0, 9)]
+    feed(observer, [("c", GET)])
+    observer.close(7.0)
+    assert seen.rows()[1:] == [("GET", "/a", "", 0, 0)]
+    assert (seen.exchanges[1].began_at, seen.exchanges[1].forwarded_for) == (0.0, "10.0.0.1")
+
+
 def test_what_a_record_needs() -> None:
     seen = Seen()
     feed(Http1Observer(seen), [("c", GET), ("s", OK[:20]), ("s", OK[20:-2]), ("s", OK[-2:])])

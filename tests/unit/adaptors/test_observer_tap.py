@@ -65,6 +65,25 @@ def test_requests_are_recorded_and_counted(loop: Loop, observer: str) -> None:
     assert made.listener.requests[("HTTP/1.1", "GET", "")] == 1
 
 
+def test_without_who_wants_records_requests_are_counted(loop: Loop, caplog: pytest.LogCaptureFixture) -> None:
+    recorder = Recorder()
+    recorder.is_wanted = False
+    caplog.set_level(logging.INFO, "vanrouter.adaptors.observer_http1")
+    made = site(loop, "auto", recorder)
+    client, server = made.pair()
+    ask(made, client, server)  # from now on its head is known
+    told = len(recorder.requests)
+    before = recorder.flows[0].service.requests
+    for _ in range(3):
+        ask(made, client, server)
+    assert made.listener.requests == {("HTTP/1.1", "GET", "200"): 4}
+    assert recorder.flows[0].service.requests == before + 3
+    assert len(recorder.requests) == told
+    caplog.set_level(logging.DEBUG, "vanrouter.adaptors.observer_http1")
+    ask(made, client, server)
+    assert "GET /path HTTP/1.1: 200 Fine, 0 octets there and 5 back" in caplog.messages[-1]
+
+
 @pytest.mark.parametrize("observer", ["auto", "http2"])
 def test_requests_of_http2_are(loop: Loop, observer: str) -> None:
     recorder = Recorder()
