@@ -110,10 +110,11 @@ def open_sink(output: str) -> Sink:
     Raises:
         ConfigError: the file cannot be opened.
     """
-    if output == "stderr":
-        return StreamSink(sys.stderr.buffer, is_ours=False)
-    if output == "stdout":
-        return StreamSink(sys.stdout.buffer, is_ours=False)
+    if output in ("stderr", "stdout"):
+        buffered = getattr(sys, output).buffer
+        # Not the buffer: a thread that waits for a reader there holds its lock, and the interpreter, which flushes it
+        # at its end, would wait with it for ever (seen with CPython 3.11.2).
+        return StreamSink(getattr(buffered, "raw", buffered), is_ours=False)
     if output == "syslog":
         return SyslogSink()
     try:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import os
 import threading
 from pathlib import Path
@@ -67,7 +68,9 @@ def test_standard_streams_stay_open(name: str, capfdbinary: pytest.CaptureFixtur
         assert not stream.closed
         assert os.read(read, 100) == b"now SERVER (info) x\n"
     os.close(read)
-    assert isinstance(open_sink(name), StreamSink)
+    opened = open_sink(name)
+    assert isinstance(opened, StreamSink)
+    assert not isinstance(opened._stream, io.BufferedIOBase), "its lock is wanted at the interpreter's end"
 
 
 def test_syslog_lines_carry_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
