@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 from vanrouter.engine import proton
@@ -46,6 +47,11 @@ READ_BYTES = 256 * 1024
 WRITE_BYTES = 256 * 1024
 """Octets gathered for one `send`."""
 
+TURN_S = 0.01
+UNASKED_EVENTS = range(16)
+"""A turn that has lasted so long goes on with everybody else; the clock is asked after so many events. One may be a
+whole new flow, and 256 KiB hold the headers, or the ends, of a thousand."""
+
 CLOSE_GRACE_S = 2.0
 """How long a peer may take to answer our CLOSE before the socket is shut."""
 
@@ -79,13 +85,19 @@ class Loop(Protocol):
     """What the pump needs of the event loop."""
 
     now: float
+    """At the beginning of this turn."""
     dirty: set[Any]
+
+    @property
+    def clock(self) -> Callable[[], float]:
+        """What tells the time."""
 
     def register(self, fd: int, callback: Callable[[int], object], mask: int) -> None: ...
     def modify(self, fd: int, mask: int) -> None: ...
     def unregister(self, fd: int) -> None: ...
     def call_later(self, delay_s: float, callback: Callable[[], object]) -> Any: ...
     def call_soon(self, callback: Callable[[], object]) -> None: ...
+    def run_in_thread(self, work: Callable[[], Any], done: Callable[[Any], object]) -> None: ...
 
 
 class Handler(Protocol):
@@ -120,6 +132,13 @@ def _ignore(_pointer: Any) -> None:
     """What a freed connection does with an event."""
 
 
+def _free_objects(connection: Any, collector: Any) -> None:
+    """Free what nobody knows of any more, in whichever thread: the interpreter is not needed meanwhile."""
+    proton.connection_release(connection)
+    proton.decref(connection)
+    proton.collector_free(collector)
+
+
 class EngineConnection:
     """One AMQP connection: engine objects, channel, and the pump between them."""
 
@@ -137,9 +156,11 @@ class EngineConnection:
         "collector",
         "connection",
         "fd",
+        "frees_beside",
         "handler",
         "has_opened",
         "heard_at",
+        "is_behind",
         "leftover",
         "loop",
         "lost",
@@ -160,9 +181,13 @@ class EngineConnection:
         """The peer's OPEN has come, and counts."""
         self.requires_auth = False
         """An OPEN of a peer that is not authenticated counts for nothing."""
+        self.is_behind = False
+        """Events wait for the next turn; nothing is read or written before."""
         self.leftover: memoryview | None = None
         self.lost = False
         self.closing = False
+        self.frees_beside = False
+        """The engine has so many objects for it that freeing them would hold the loop."""
         self.close_condition: tuple[str, str] | None = None
         """What our CLOSE says is wrong."""
         self.bytes_in = 0
@@ -193,7 +218,7 @@ class EngineConnection:
         """Serve the socket once."""
         if mask & WRITABLE and self.blocked:
             self._write_leftover()
-        if mask & ~WRITABLE and not self.lost:
+        if mask & ~WRITABLE and not self.lost and not self.is_behind:
             self._read()
 
     def _read(self) -> None:
@@ -215,7 +240,7 @@ class EngineConnection:
         while done < count:
             taken = transport_push(transport, _inptr + done, count - done)
             if taken <= 0:  # the engine takes no more: an error, or the peer has closed; what it has to say goes out
-                self.process()
+                self._process_all()
                 self._finish()
                 return
             done += taken
@@ -234,30 +259,48 @@ class EngineConnection:
 
     def _end_of_input(self, reason: str) -> None:
         proton.transport_close_tail(self.transport)
-        self.process()
+        self._process_all()
         self.drop(proton.condition_text(proton.transport_condition(self.transport)) or ("", reason))
 
-    def process(self) -> None:
-        """Hand out all events that the engine has collected."""
+    def process(self) -> bool:
+        """Hand out the events that the engine has collected; False: not all, for want of time or connection."""
         collector = self.collector
         on_delivery = self._on_delivery
+        loop = self.loop
         while True:
-            event = collector_peek(collector)
-            if not event:
-                return
-            delivery = event_delivery(event)  # NULL for any other event: to ask for the type first is one call more
-            if delivery:
-                on_delivery(delivery)
-            else:
-                kind = event_type(event)
-                if kind == EVENT_LINK_FLOW:
-                    self._on_flow(event_link(event))
+            for _ in UNASKED_EVENTS:
+                event = collector_peek(collector)
+                if not event:
+                    return True
+                delivery = event_delivery(event)  # NULL for any other event: to ask for the type first is one call more
+                if delivery:
+                    on_delivery(delivery)
                 else:
-                    self._on_rare_event(kind, event)
-                    on_delivery = self._on_delivery  # after an OPEN it may be another
-            if self.lost:
-                return
-            collector_pop(collector)
+                    kind = event_type(event)
+                    if kind == EVENT_LINK_FLOW:
+                        self._on_flow(event_link(event))
+                    else:
+                        self._on_rare_event(kind, event)
+                        on_delivery = self._on_delivery  # after an OPEN it may be another
+                if self.lost:
+                    return False
+                collector_pop(collector)
+            lasted_s = loop.clock() - loop.now
+            if lasted_s > TURN_S:
+                self.is_behind = True
+                loop.call_later(lasted_s, self._go_on)  # from now: what is due at the turn's beginning is still in it
+                return False
+
+    def _process_all(self) -> None:
+        """Hand out all events: there may be no other turn."""
+        while not self.process() and not self.lost:
+            self.is_behind = False
+
+    def _go_on(self) -> None:
+        if self.is_behind and not self.lost:
+            self.is_behind = False
+            self.process()
+            self.loop.dirty.add(self)
 
     def _on_rare_event(self, kind: int, event: Any) -> None:
         handler = self.handler
@@ -293,10 +336,11 @@ class EngineConnection:
 
     def flush(self) -> None:
         """Write what the turn has queued, with as few calls as the socket allows."""
-        if self.lost or self.blocked:
+        if self.lost or self.blocked or self.is_behind:
             return
         self.handler.before_flush()
-        self.process()
+        if not self.process():
+            return
         transport = self.transport
         collector = self.collector
         while not self.lost:
@@ -417,9 +461,11 @@ class EngineConnection:
         self.channel.close()
         proton.transport_unbind(self.transport)
         proton.decref(self.transport)
-        proton.connection_release(self.connection)
-        proton.decref(self.connection)
-        proton.collector_free(self.collector)
+        if self.frees_beside:
+            free = partial(_free_objects, self.connection, self.collector)
+            self.loop.run_in_thread(free, _ignore)
+        else:
+            _free_objects(self.connection, self.collector)
         self.transport = self.connection = self.collector = None
         # The handler and its links go with the last reference to them, not with the collector's next visit.
         self._on_delivery = self._on_flow = _ignore

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.unit.engine.pumps import Pumps
+from tests.unit.engine.pumps import Notes, Pumps
 from vanrouter.engine import proton
-from vanrouter.engine.connection import CLOSE_GRACE_S, UNOPENED, _tick_after
+from vanrouter.engine.connection import CLOSE_GRACE_S, TURN_S, UNASKED_EVENTS, UNOPENED, _tick_after
 from vanrouter.engine.sasl import UNEXPECTED
 from vanrouter.engine.sections import Described, UInt, ULong, encode
 from vanrouter.engine.security import start_sasl
@@ -340,3 +340,65 @@ def test_another_handler_is_asked_at_once(pumps: Pumps, monkeypatch: pytest.Monk
 )
 def test_far_ticks_come_together_and_near_ones_in_time(deadline_ms: int, wait_s: float) -> None:
     assert _tick_after(deadline_ms, 10_000) == wait_s
+
+
+class Slow(Notes):
+    """A handler that takes time for each link."""
+
+    def __init__(self, pumps: Pumps) -> None:
+        super().__init__()
+        self.pumps = pumps
+
+    def on_link_open(self, link: Any) -> None:
+        super().on_link_open(link)
+        self.pumps.time += TURN_S / 4
+
+
+def slow_pumps() -> Pumps:
+    """Two pumps, of which the far one has much to do after the next turn."""
+    pumps = Pumps()
+    slow = Slow(pumps)
+    slow.engine, pumps.server = pumps.server.engine, slow
+    assert slow.engine is not None
+    slow.engine.handler = slow
+    pumps.start()
+    session = open_session(pumps)
+    for number in range(3 * len(UNASKED_EVENTS)):
+        proton.link_open(proton.sender_new(session, b"%d" % number))
+    return pumps
+
+
+def test_a_turn_that_has_lasted_long_goes_on_with_everybody_else() -> None:
+    pumps = slow_pumps()
+    pumps.near.flush()
+    everything = 3 * len(UNASKED_EVENTS)
+    before = pumps.far.bytes_out
+    steps = [0]
+    for _ in range(100):
+        pumps.reactor.run_once(0)
+        count = pumps.server.events.count("link open")
+        if count == everything:
+            break
+        steps.append(count - sum(steps))
+        if count:  # what is heard in the meantime waits, and what is said as well
+            assert pumps.far.is_behind
+            assert pumps.far.bytes_out == before
+            pumps.reactor.dirty.add(pumps.far)
+    assert sum(steps) < everything, "it took several turns"
+    assert 0 < max(steps) <= len(UNASKED_EVENTS)
+    proton.link_open(proton.sender_new(proton.link_session(pumps.server.pointers[-1]), b"back"))
+    pumps.advance(0.1)
+    assert not pumps.far.is_behind
+    assert pumps.far.bytes_out > before
+    assert pumps.client.events.count("link open") == 1
+    pumps.close()
+
+
+def test_what_came_before_the_end_is_handed_out_however_long_it_takes() -> None:
+    pumps = slow_pumps()
+    pumps.near.flush()
+    pumps.near.drop(None)
+    pumps.advance(0.1)
+    assert pumps.server.events.count("link open") == 3 * len(UNASKED_EVENTS)
+    assert pumps.server.lost
+    pumps.close()
