@@ -45,7 +45,7 @@ logger = logging.getLogger(__name__)
 socket_logger = logging.getLogger("vanrouter.net.listener")
 """The C router writes `Listening on` as module SERVER; programs wait for that line."""
 
-ACCEPTS_PER_TURN = 32
+ACCEPTS_PER_TURN = 16
 """Connections taken from one port in one turn, so that a burst does not hold up the flows."""
 ACCEPT_PAUSE_S = 1.0
 """After the process or the system ran out of descriptors."""

@@ -49,8 +49,9 @@ logger = logging.getLogger(__name__)
 SCRUB_INTERVAL_S = 5.0
 SCRUB_KEPT = 128
 SCRUB_AT_ONCE = 64
-"""Idle streaming links of a connection: looked at so often, kept, and detached at least so many at a time, or half of
-what is too many. The C router detaches 10 in 30 s (router protocol, section 2.5): memory would come back in hours."""
+SCRUB_PAUSE_S = 0.05
+"""Idle streaming links of a connection: looked at after so long, kept, and detached at a time, and the pause until the
+next ones. The C router detaches 10 in 30 s (router protocol, section 2.5): memory would come back in hours."""
 
 MAX_FAULTS = 32
 """Different conditions of broken connections that are counted apart."""
@@ -475,7 +476,11 @@ class Router:
 
     def _scrub(self, connection: Connection) -> None:
         self._scrubbing.pop(connection, None)
-        if connection.streams.can_retire:
-            connection.streams.retire()
-        elif not connection.is_closed and connection.streams.scrub(self.idle_streams_kept, SCRUB_AT_ONCE):
-            self.scrub_later(connection)
+        streams, kept = connection.streams, self.idle_streams_kept
+        if streams.can_retire:
+            streams.retire()
+        elif not connection.is_closed:
+            has_detached = streams.scrub(kept, SCRUB_AT_ONCE)
+            if streams.idle > kept:
+                pause_s = SCRUB_PAUSE_S if has_detached else SCRUB_INTERVAL_S
+                self._scrubbing[connection] = self.reactor.call_later(pause_s, lambda: self._scrub(connection))

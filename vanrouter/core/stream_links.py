@@ -171,14 +171,15 @@ class StreamLinks:
         pool.append(sender)
         self._connection.router.scrub_later(self._connection)
 
-    def scrub(self, kept: int, at_once: int) -> bool:
-        """Detach up to `at_once` of the idle streaming links beyond `kept`; True while there are more."""
+    def scrub(self, kept: int, at_once: int) -> int:
+        """Detach up to `at_once` of the idle streaming links beyond `kept` of each kind; return how many."""
+        detached = 0
         for pool in (self._shared, self._private):
-            too_many = max(0, len(pool) - kept)
-            for _ in range(min(max(at_once, too_many // 2), too_many)):
+            for _ in range(min(at_once, max(0, len(pool) - kept))):
                 sender = pool.popleft()
                 if sender.unsettled:  # its last stream waits for its outcome
                     pool.append(sender)
                 elif not sender.closed:
                     self._connection.detach(sender)
-        return len(self._shared) > kept or len(self._private) > kept
+                    detached += 1
+        return detached
