@@ -24,7 +24,7 @@ from vanrouter.core.links import (
 )
 from vanrouter.core.message_log import MessageLog, log_sent
 from vanrouter.core.peer import EDGE, INTER_NETWORK, Peer, Role
-from vanrouter.core.stream_links import RETIRED_LINKS, StreamLinks
+from vanrouter.core.stream_links import StreamLinks
 from vanrouter.engine import proton, trace
 from vanrouter.engine.annotations import Annotations, edge_section, next_hop_section
 from vanrouter.engine.connection import EngineConnection
@@ -347,7 +347,6 @@ class Connection:
         self.shut_sessions.clear()
         self.waiting.clear()
         self.grants.clear()
-        self.engine.frees_beside = self.streams.most_links >= RETIRED_LINKS
         self.streams.clear()
         trace.stop(self.engine.transport)
         fault = condition or self.engine.close_condition

@@ -72,6 +72,7 @@ class StreamLinks:
         """The connection is over."""
         self._shared.clear()
         self._private.clear()
+        self._connection.engine.frees_beside = self.most_links >= RETIRED_LINKS
         router = self._connection.router
         router.memory.add_engine(-self.buffer_bytes)
         router.trimmer.note_ends(len(self.buffers))
