@@ -9,6 +9,7 @@ import errno
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from vanrouter.net.reactor import ERROR, OUT, Reactor, Timer
@@ -32,6 +33,10 @@ MAX_QUESTIONS = 6
 OLD_ADDRESSES_AFTER_S = 0.5
 """The addresses that a name had before are used when the name server is silent for so long."""
 
+HOSTS_FILE = Path("/etc/hosts")
+HOSTS_BYTES = 64 * 1024
+"""Names of this machine, and what is read of them at most: some keep lists of a million others there."""
+
 AMQP_PORTS = {"amqp": "5672", "amqps": "5671"}
 """As IANA has them, for machines without a list of services (Debian's small images)."""
 
@@ -45,11 +50,31 @@ class Address:
 
 
 def literal_addresses(host: str, port: str, *, is_passive: bool = False) -> list[Address] | None:
-    """Return the address of an IP literal with a numeric port; None when a name has to be resolved."""
+    """Return the address of an IP literal with a numeric port; None when a name has to be resolved.
+
+    Where to listen, a name of the hosts file is as good: a port on `localhost` is open when the router says that it is
+    operational. Servers are looked up beside the loop in any case: their addresses change, and they have more of them.
+    """
     try:
         return _addresses(host, port, socket.AI_NUMERICHOST | socket.AI_NUMERICSERV, is_passive)
     except socket.gaierror:
+        pass
+    if not is_passive or not is_in_hosts_file(host):
         return None
+    try:
+        return _addresses(host, port, 0, is_passive)
+    except socket.gaierror:
+        return None
+
+
+def is_in_hosts_file(name: str) -> bool:
+    """Tell whether this machine's own file has the name, so that no name server is asked for it."""
+    try:
+        with HOSTS_FILE.open(encoding="ascii", errors="replace") as file:
+            text = file.read(HOSTS_BYTES)
+    except OSError:
+        return False
+    return any(name.lower() in line.partition("#")[0].lower().split()[1:] for line in text.splitlines())
 
 
 def resolve(host: str, port: str, *, is_passive: bool = False) -> list[Address]:

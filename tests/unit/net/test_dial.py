@@ -1,6 +1,7 @@
 import errno
 import socket
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,12 +9,14 @@ import pytest
 from tests.unit.adaptors.streams import Loop, listening
 from vanrouter.net.dial import (
     ASK_AGAIN_S,
+    HOSTS_BYTES,
     MAX_QUESTIONS,
     RESOLVED_FOR_S,
     Address,
     Connecting,
     Resolver,
     begin_connect,
+    is_in_hosts_file,
     literal_addresses,
     resolve,
 )
@@ -53,6 +56,49 @@ def silent_server() -> tuple[socket.socket, list[socket.socket]]:
         sock.connect_ex(server.getsockname())
         fillers.append(sock)
     return server, fillers
+
+
+@pytest.mark.parametrize(
+    ("text", "is_there"),
+    [
+        ("127.0.0.1 localhost\n", True),
+        ("::1 ip6-localhost LOCALHOST # local\n", True),
+        ("127.0.0.1 other # localhost\n", False),
+        ("localhost\n", False),
+        ("\xff\xfe binary \x00\n127.0.0.1\tlocalhost", True),
+        ("#" + "x" * HOSTS_BYTES + "\n127.0.0.1 localhost\n", False),
+        (None, False),
+    ],
+)
+def test_names_of_the_hosts_file_need_no_thread_to_listen(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str | None, is_there: bool
+) -> None:
+    file = tmp_path / "hosts"
+    if text is not None:
+        file.write_text(text)
+    monkeypatch.setattr("vanrouter.net.dial.HOSTS_FILE", file)
+    assert is_in_hosts_file("localhost") is is_there
+    asked: list[str] = []
+
+    def addresses(host: str, port: str, flags: int, is_passive: bool) -> list[Address]:
+        if flags & socket.AI_NUMERICHOST or host != "localhost":
+            raise socket.gaierror(socket.EAI_NONAME, "no")
+        asked.append(host)
+        return [target(80)]
+
+    monkeypatch.setattr("vanrouter.net.dial._addresses", addresses)
+    assert literal_addresses("localhost", "80", is_passive=True) == ([target(80)] if is_there else None)
+    assert literal_addresses("localhost", "80") is None
+    assert literal_addresses("elsewhere", "80", is_passive=True) is None
+    assert len(asked) == is_there
+
+
+def test_a_name_of_the_hosts_file_that_the_resolver_does_not_know(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "hosts").write_text("127.0.0.1 localhost\n")
+    monkeypatch.setattr("vanrouter.net.dial.HOSTS_FILE", tmp_path / "hosts")
+    assert literal_addresses("localhost", "no-such-service", is_passive=True) is None
 
 
 def test_literals_need_no_resolver() -> None:
