@@ -196,9 +196,9 @@ class Connection:
         self.trunk_turn += 1
         return trunks[self.trunk_turn % len(trunks)]
 
-    def hold(self, address: Address) -> None:
-        """Count one more unsettled delivery of an address towards this neighbour."""
-        self.outstanding[address] = self.outstanding.get(address, 0) + 1
+    def hold(self, address: Address, count: int = 1) -> None:
+        """Count more unsettled deliveries of an address towards this neighbour."""
+        self.outstanding[address] = self.outstanding.get(address, 0) + count
 
     def release(self, address: Address) -> None:
         """Count one less."""
@@ -492,20 +492,19 @@ class Connection:
 
     # The pump's calls in each turn.
 
-    def take_delivery(self, pn: Any) -> None:
-        """Something has happened to a delivery of this connection."""
+    def take_delivery(self, pn: Any) -> bool:
+        """Something has happened to a delivery. True: its event is gone already, with some after it (`runs`)."""
         out = self.outgoing.get(pn)
         if out is not None:
             if type(out) is Delivery:
-                self.router.forwarder.settlement.on_outcome(out, pn)
-            else:
-                out.on_update(pn)
-            return
+                return self.router.forwarder.take_outcome(out, pn)
+            out.on_update(pn)
+            return False
         begun = self.incoming.get(pn)
         if begun is not None and type(begun) is not Delivery and begun.receiver.current is begun:
             begun.more()  # a stream in the middle: the engine need not be asked what this is
-        else:
-            self.router.forwarder.on_other(self, pn, begun)
+            return False
+        return self.router.forwarder.on_other(self, pn, begun)
 
     on_delivery: Any = take_delivery
     """What the pump calls; another where each delivery is looked at first."""

@@ -140,7 +140,7 @@ class Forwarder(Receiving, Sending):
             if self._is_open(destination, annotations):
                 self.send_directly(receiver, pn, settled, destination, start, size, annotations)
             else:
-                self._send_on(receiver, pn, settled, destination, start, size, annotations, address)
+                self.send_on(receiver, pn, settled, destination, start, size, annotations, address)
         elif type(destination) is Node:
             self._forward_to_router(receiver, pn, settled, destination, start, size, annotations, address)
         elif destination is None:
@@ -183,9 +183,9 @@ class Forwarder(Receiving, Sending):
         if self._is_open(sender, annotations):
             self.send_directly(receiver, pn, settled, sender, start, size, annotations, counted)
         else:
-            self._send_on(receiver, pn, settled, sender, start, size, annotations, address, counted)
+            self.send_on(receiver, pn, settled, sender, start, size, annotations, address, counted)
 
-    def _send_on(
+    def send_on(
         self,
         receiver: Receiver,
         pn: Any,

@@ -110,15 +110,15 @@ class Inspection:
         self._forwarder: Forwarder = connection.router.forwarder
         self._looks = looks
 
-    def on_delivery(self, pn: Any) -> None:
-        """Something has happened to a delivery."""
+    def on_delivery(self, pn: Any) -> bool:
+        """Something has happened to a delivery; the answer is that of `Connection.take_delivery`."""
         connection = self._connection
         if pn not in connection.outgoing and delivery_readable(pn):
             receiver = connection.receivers.get(delivery_link(pn))
             if receiver is not None and receiver.current is None:
                 self.begin(receiver, pn)
-                return
-        connection.take_delivery(pn)
+                return False
+        return connection.take_delivery(pn)
 
     def begin(self, receiver: Receiver, pn: Any) -> None:
         """Take a new delivery: `Forwarder.begin`, with a look at it."""

@@ -15,6 +15,7 @@ from vanrouter.engine.annotations import NO_ANNOTATIONS
 if TYPE_CHECKING:
     from vanrouter.core.connection import Connection
     from vanrouter.core.inspection import SizeLimit
+    from vanrouter.core.runs import Way
     from vanrouter.core.table import Address
     from vanrouter.core.turns import LeastLoaded
     from vanrouter.engine.annotations import Annotations
@@ -97,6 +98,7 @@ class Receiver:
         "modified",
         "name",
         "on_message",
+        "patience",
         "pn",
         "presettled",
         "priority",
@@ -112,10 +114,12 @@ class Receiver:
         "target_text",
         "to_grant",
         "unsettled",
+        "way",
         "zero_credit_since",
     )
 
     def __init__(self, connection: Connection, pn: Any, link_id: int, name: str, kind: LinkKind, capacity: int) -> None:
+        """Long because it lists what a link has, and does nothing else."""
         self.connection = connection
         self.pn = pn
         self.id = link_id
@@ -139,6 +143,10 @@ class Receiver:
         self.section_of: Annotations | None = None
         self.section = b""
         """The annotations of those for which the next hop's section was made last, and that section."""
+        self.way: Way | None = None
+        """Where its plain messages go."""
+        self.patience = 0
+        """So many of its deliveries take the general way before a way is looked for again."""
         self.replenishes_at_once = False
         """Credit comes back when a message was routed, not when it is settled."""
         self.is_bounded = False

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from vanrouter.core.buffer import BUFFER, BUFFER_BYTES, POINTER, VIEW
 from vanrouter.core.control import CONTROL_KEYS
 from vanrouter.core.guarding import Guarding, leads_elsewhere
-from vanrouter.core.links import CONTROL, Delivery, Receiver, Sender
+from vanrouter.core.links import CONTROL, Delivery, Receiver
 from vanrouter.core.refusing import Refusing
 from vanrouter.core.settlement import NO_ADDRESS, Settlement, grant
 from vanrouter.core.stream import ACCEPTED
@@ -27,6 +27,7 @@ from vanrouter.engine.proton import (
     delivery_link,
     delivery_partial,
     delivery_readable,
+    delivery_remote_state,
     delivery_settle,
     delivery_settled,
     link_advance,
@@ -61,39 +62,36 @@ class Receiving(Refusing, Guarding):
         """Give a complete delivery that is a stream to its service here; False: it is for somebody else."""
         raise NotImplementedError
 
-    def send_directly(
-        self,
-        receiver: Receiver,
-        pn: Any,
-        settled: bool,
-        sender: Sender,
-        start: int,
-        size: int,
-        annotations: Annotations,
-    ) -> None:
-        """Send it on a link that can take a delivery now."""
-        raise NotImplementedError
-
-    def on_other(self, connection: Connection, pn: Any, begun: Any) -> None:
+    def on_other(self, connection: Connection, pn: Any, begun: Any) -> bool:
         """Something has happened to a delivery that did not go out and is not in the middle of coming in.
 
-        `begun`: what it is known as, None for a new one.
+        `begun`: what it is known as, None for a new one. The answer is that of `Connection.take_delivery`.
         """
         receiver = connection.recent  # mostly it is the same link again, and one question to the engine is enough
         if receiver is None or link_current(receiver.pn) != pn:
             if not delivery_readable(pn):
                 if begun is not None:
                     self._on_producer_update(begun, pn)
-                return
+                return False
             receiver = connection.receivers.get(delivery_link(pn))
             if receiver is None:
-                return
+                return False
             connection.recent = receiver
         current = receiver.current
         if current is None:
-            self.begin(receiver, pn)
-        else:
-            current.more()
+            return self.take(receiver, pn)
+        current.more()
+        return False
+
+    def take(self, receiver: Receiver, pn: Any) -> bool:
+        """A new delivery has begun to come; the answer is that of `Connection.take_delivery`."""
+        self.begin(receiver, pn)
+        return False
+
+    def take_outcome(self, delivery: Delivery, pn: Any) -> bool:
+        """The consumer's side has said something about a delivery; the answer is that of `Connection.take_delivery`."""
+        self.settlement.on_outcome(delivery, pn, delivery_remote_state(pn), delivery_settled(pn))
+        return False
 
     def _on_producer_update(self, begun: Any, pn: Any) -> None:
         if type(begun) is Delivery:
@@ -103,7 +101,10 @@ class Receiving(Refusing, Guarding):
 
     def begin(self, receiver: Receiver, pn: Any) -> None:
         """Take a new delivery."""
-        size = link_recv(receiver.pn, POINTER, BUFFER_BYTES)
+        self.begin_read(receiver, pn, link_recv(receiver.pn, POINTER, BUFFER_BYTES))
+
+    def begin_read(self, receiver: Receiver, pn: Any, size: int) -> None:
+        """Take a new delivery that has been read into the shared buffer; `size`: what the engine has answered."""
         if size <= 0:
             if size != EOS:
                 if size == ABORTED:
@@ -133,12 +134,7 @@ class Receiving(Refusing, Guarding):
             self._begin_anonymous(receiver, pn, start, size, receiver.annotations)
             return
         address.deliveries_ingress += 1
-        sender = address.sole
-        if sender is not None and sender.ready and not sender.connection.engine.blocked:
-            address.deliveries_egress += 1
-            self.send_directly(receiver, pn, delivery_settled(pn), sender, start, size, receiver.annotations)
-        else:
-            self.forward(receiver, pn, start, size, receiver.annotations, address)
+        self.forward(receiver, pn, start, size, receiver.annotations, address)
 
     def _skip_annotations(self, receiver: Receiver, pn: Any, size: int) -> int:
         """A client sent router annotations: they are neither obeyed nor an error (section 4.3)."""

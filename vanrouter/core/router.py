@@ -24,12 +24,12 @@ from vanrouter.core.deliveries import (
 )
 from vanrouter.core.edge import EdgeHost, EdgeServer
 from vanrouter.core.endpoints import LocalSink, NoSink, Outlet
-from vanrouter.core.forwarder import Forwarder
 from vanrouter.core.groups import Groups
 from vanrouter.core.guarding import Guard
 from vanrouter.core.links import DEFAULT_PRIORITY, ENDPOINT, Delivery, LinkKind, Receiver, Sender
 from vanrouter.core.memory_bound import MemoryBound
 from vanrouter.core.peer import Role
+from vanrouter.core.runs import Runs
 from vanrouter.core.services import MessageService, MessageTaker, StreamService, Subscription
 from vanrouter.core.stream import RELEASED, Producer, Sink, StreamConsumer, parse_stream_head
 from vanrouter.core.table import CLOSEST, UNAVAILABLE, Address, AddressTable, Node, Treatment, Watch
@@ -128,7 +128,7 @@ class Router:
         self.table = AddressTable(default_treatment, self._on_local_change)
         self.table.on_reachable = self._on_reachable
         self.memory = MemoryBound()
-        self.forwarder = Forwarder(self)
+        self.forwarder = Runs(self)
         self.groups = Groups(self)
         self.auto_links = AutoLinks(self)
         self._all_routers = Address("T", Treatment.MULTICAST, None)

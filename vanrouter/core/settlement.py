@@ -28,11 +28,12 @@ UNAVAILABLE = ("amqp:not-found", "Deliveries cannot be sent to an unavailable ad
 """Sections 4.5 and 7.7."""
 
 
-def grant(receiver: Receiver) -> None:
-    """Give one credit back at the end of the turn, or with the next ones of this link."""
+def grant(receiver: Receiver, credit: int = 1) -> None:
+    """Give credit back at the end of the turn, or with the next ones of this link."""
     connection = receiver.connection
-    receiver.to_grant += 1
-    if receiver.to_grant == receiver.grants_at:
+    before = receiver.to_grant
+    receiver.to_grant = before + credit
+    if before < receiver.grants_at <= receiver.to_grant:
         connection.grants.append(receiver)
     connection.loop.dirty.add(connection.engine)
 
@@ -109,7 +110,7 @@ def pass_last_word(pn_in: Any, pn_out: Any) -> None:
 
 SAMPLED = 63
 """Of links whose credit does not wait for settlement, every 64th delivery is in the histogram of times to settlement;
-of others the first that is settled in a turn of the loop."""
+of others those with which credit goes back."""
 
 
 class Settlement:
@@ -119,45 +120,8 @@ class Settlement:
         self._forwarder = forwarder
         self._loop = forwarder.router.reactor
 
-    def on_outcome(self, delivery: Delivery, pn: Any) -> None:
+    def on_outcome(self, delivery: Delivery, pn: Any, state: int, settled: bool) -> None:
         """The consumer's side has said something about a delivery; `pn` is its outgoing half."""
-        state = delivery_remote_state(pn)
-        settled = delivery_settled(pn)
-        receiver = delivery.receiver
-        if state == ACCEPTED and settled and receiver is not None and delivery.origin is None:
-            sender = delivery.sender
-            del sender.connection.outgoing[pn]
-            sender.unsettled -= 1
-            if sender.rank:
-                sender.ease()
-            sender.accepted += 1
-            hop = delivery.hop
-            if hop is not None:
-                delivery.hop = None
-                hop.release(delivery.address)  # type: ignore[arg-type]  # set together with the hop
-            pn_in = delivery.pn_in
-            connection = receiver.connection
-            del connection.incoming[pn_in]
-            receiver.unsettled -= 1
-            receiver.accepted += 1
-            if self._loop.now - delivery.began >= 1.0:
-                self._count_delay(delivery)
-            delivery_update(pn_in, ACCEPTED)
-            delivery_settle(pn_in)
-            delivery_settle(pn)
-            if not receiver.replenishes_at_once:
-                receiver.to_grant += 1
-                if receiver.to_grant == receiver.grants_at:
-                    connection.grants.append(receiver)
-                    self._forwarder.router.time_to_settlement.observe(self._loop.now - delivery.began)
-            elif not receiver.accepted & SAMPLED:
-                self._forwarder.router.time_to_settlement.observe(self._loop.now - delivery.began)
-            self._loop.dirty.add(connection.engine)
-            self._loop.dirty.add(sender.connection.engine)
-            return
-        self._on_other_outcome(delivery, pn, state, settled)
-
-    def _on_other_outcome(self, delivery: Delivery, pn: Any, state: int, settled: bool) -> None:
         sender = delivery.sender
         resend = delivery.content is not None
         if resend and state == RELEASED:
@@ -209,7 +173,8 @@ class Settlement:
         if address is not None and hop is not None:
             hop.release(address)
 
-    def _count_delay(self, delivery: Delivery) -> None:
+    def count_delay(self, delivery: Delivery) -> None:
+        """Note on both links a delivery that has taken a second or more."""
         waited = self._loop.now - delivery.began
         for link in (delivery.receiver, delivery.sender):
             if link is not None:
@@ -226,15 +191,23 @@ class Settlement:
         delivery.pn_in = None
         connection = receiver.connection
         connection.incoming.pop(pn_in, None)
-        receiver.unsettled -= 1
-        count_outcome(receiver, state)
-        self._count_delay(delivery)
-        if not receiver.to_grant:
-            self._forwarder.router.time_to_settlement.observe(self._loop.now - delivery.began)
+        self.count_delay(delivery)
         delivery_settle(pn_in)
+        count_outcome(receiver, state)
+        self.give_back(receiver, 1, delivery.began)
+
+    def give_back(self, receiver: Receiver, count: int, began: float) -> None:
+        """So many deliveries of a link have been settled and counted, the last one of which came at `began`."""
+        receiver.unsettled -= count
         if not receiver.replenishes_at_once:
-            grant(receiver)
-        self._loop.dirty.add(connection.engine)
+            is_sample = receiver.to_grant < receiver.grants_at <= receiver.to_grant + count
+            grant(receiver, count)
+        else:
+            after = receiver.accepted
+            is_sample = ((after - count) ^ after) > SAMPLED
+            self._loop.dirty.add(receiver.connection.engine)
+        if is_sample:
+            self._forwarder.router.time_to_settlement.observe(self._loop.now - began)
 
     def finish(self, delivery: Delivery, state: int, error: tuple[str, str] | None) -> None:
         """End a delivery with an outcome of the router's own (nothing is open on the sender's side any more)."""

@@ -111,7 +111,12 @@ class Handler(Protocol):
     def on_link_close(self, link: Any, closed: bool) -> None:
         """The peer's detach; `closed` is its flag of that name."""
 
-    def on_delivery(self, delivery: Any) -> None: ...
+    def on_delivery(self, delivery: Any) -> object:
+        """Something has happened to a delivery.
+
+        A true answer: this event has been taken from the collector, with some after it that have been served as well.
+        """
+
     def on_flow(self, link: Any) -> None:
         """The peer has said something of a link's credit."""
 
@@ -174,7 +179,7 @@ class EngineConnection:
         self.channel = channel
         self.fd = channel.fileno()
         self.handler = handler
-        self._on_delivery: Callable[[Any], None] = handler.on_delivery
+        self._on_delivery: Callable[[Any], object] = handler.on_delivery
         self._on_flow: Callable[[Any], None] = handler.on_flow
         self.blocked = False
         self.has_opened = False
@@ -274,7 +279,8 @@ class EngineConnection:
                     return True
                 delivery = event_delivery(event)  # NULL for any other event: to ask for the type first is one call more
                 if delivery:
-                    on_delivery(delivery)
+                    if on_delivery(delivery) and not self.lost:
+                        break  # a run: what it took is seen at once
                 else:
                     kind = event_type(event)
                     if kind == EVENT_LINK_FLOW:

@@ -205,6 +205,16 @@ def scan(buffer: Buffer, start: int, end: int, needs_to: bool) -> tuple[int, str
     return _scan_to(buffer, offset, end, priority)
 
 
+def decides_priority(buffer: Buffer, start: int, end: int) -> int:
+    """Return how far the octets reach that say the priority of a message: to the end of its header.
+
+    Where it has none, to the end of what says which section comes first. `scan` has accepted the message.
+    """
+    if buffer[start + 2] == 0x70 and buffer[start + 1] == 0x53 and buffer[start] == 0x00:
+        return skip(buffer, start + 3, end)
+    return start + 3
+
+
 def _priority(buffer: Buffer, offset: int, end: int) -> int:
     """Return the priority in a header whose first element stands at `offset`."""
     if offset < end:
