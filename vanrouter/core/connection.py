@@ -200,9 +200,9 @@ class Connection:
         """Count more unsettled deliveries of an address towards this neighbour."""
         self.outstanding[address] = self.outstanding.get(address, 0) + count
 
-    def release(self, address: Address) -> None:
-        """Count one less."""
-        left = self.outstanding.get(address, 0) - 1
+    def release(self, address: Address, count: int = 1) -> None:
+        """Count less."""
+        left = self.outstanding.get(address, 0) - count
         if left > 0:
             self.outstanding[address] = left
         else:

@@ -256,8 +256,7 @@ class Runs(Forwarder):
         else:
             address.deliveries_transit += sent
         receiver.deliveries += sent
-        receiver.presettled += presettled
-        receiver.unsettled += unsettled
+        self._count_taken(receiver, sent, presettled)
         sender.credit -= sent
         if sender.credit <= 0:
             sender.ready = False
@@ -272,42 +271,100 @@ class Runs(Forwarder):
             connection.hold(address, unsettled)
             address.tracked += unsettled
         self.dirty.add(connection.engine)
+
+    @staticmethod
+    def _count_taken(receiver: Receiver, sent: int, presettled: int) -> None:
+        """The half of the producer's link, whose credit may come back at once."""
+        receiver.presettled += presettled
+        receiver.unsettled += sent - presettled
         credit = sent if receiver.replenishes_at_once else presettled
         if credit:
             grant(receiver, credit)
 
     def _take_turns(self, receiver: Receiver, pn: Any, size: int, way: Way) -> bool:
-        """The same where each message goes to the consumer whose turn it is."""
-        link = receiver.pn
-        address, annotations = way.address, way.annotations
-        collector = receiver.connection.engine.collector
+        """The same where each message goes to the consumer whose turn it is.
+
+        Long because it is a loop of the data path, too.
+        """
+        link_in, address = receiver.pn, way.address
+        incoming, collector = receiver.connection.incoming, receiver.connection.engine.collector
         head, start = way.head, way.start
         least = len(head)
+        rest = POINTER + start
+        kept, dirty, now = self._kept, self.dirty, self.reactor.now
+        taken = sent = presettled = 0
+        is_next = False
         while True:
-            link_advance(link)
-            receiver.deliveries += 1
-            address.deliveries_ingress += 1
+            link_advance(link_in)
+            taken += 1
             settled = delivery_settled(pn)
             sender = next_consumer(address, 0 if settled else 1)
-            if sender is None:
-                self.forward(receiver, pn, start, size, annotations, address)
+            if (
+                sender is None
+                or not sender.ready
+                or sender.settles
+                or sender.carries_annotations
+                or sender.connection.engine.blocked
+            ):
+                self._pass_one(receiver, pn, settled, sender, size, way)
             else:
-                address.deliveries_egress += 1
-                if sender.ready and not sender.connection.engine.blocked:
-                    self.send_directly(receiver, pn, settled, sender, start, size, annotations)
+                out, link_out = sender.connection, sender.pn
+                pn_out = new_delivery(link_out)
+                link_send(link_out, rest, size - start)
+                sent += 1
+                sender.credit = credit = sender.credit - 1
+                if credit <= 0:
+                    sender.ready = False
+                    sender.zero_credit_since = now
+                sender.deliveries += 1
+                if not sender.deliveries & EACH:
+                    out.watch_session(sender.session)
+                dirty.add(out.engine)
+                if settled:
+                    delivery_settle(pn_out)
+                    delivery_settle(pn)
+                    sender.presettled += 1
+                    presettled += 1
                 else:
-                    self.send_on(receiver, pn, settled, sender, start, size, annotations, address)
+                    link_advance(link_out)
+                    delivery = kept.pop() if kept else Delivery(None, None, sender, None)
+                    delivery.receiver = receiver
+                    delivery.pn_in = pn
+                    delivery.sender = sender
+                    delivery.pn_out = pn_out
+                    delivery.began = now
+                    sender.unsettled += 1
+                    incoming[pn] = out.outgoing[pn_out] = delivery
             collector_pop(collector)
             event = collector_peek(collector)
             if not event:
-                return True
+                break
             pn = event_delivery(event)
-            if not pn or link_current(link) != pn:
-                return True
-            size = link_recv(link, POINTER, BUFFER_BYTES)
+            if not pn or link_current(link_in) != pn:
+                break
+            size = link_recv(link_in, POINTER, BUFFER_BYTES)
             if not least <= size < BUFFER_BYTES or delivery_partial(pn) or not BUFFER.startswith(head):
-                self.begin_read(receiver, pn, size)
-                return False
+                is_next = True
+                break
+        address.deliveries_ingress += taken
+        address.deliveries_egress += sent
+        receiver.deliveries += taken
+        self._count_taken(receiver, sent, presettled)
+        if is_next:
+            self.begin_read(receiver, pn, size)
+        return not is_next
+
+    def _pass_one(self, receiver: Receiver, pn: Any, settled: bool, sender: Sender | None, size: int, way: Way) -> None:
+        """Send the message in the shared buffer to the consumer whose turn it is, in the general way."""
+        address = way.address
+        if sender is None:  # another router may be better
+            self.forward(receiver, pn, way.start, size, way.annotations, address)
+            return
+        address.deliveries_egress += 1
+        if sender.ready and not sender.connection.engine.blocked:
+            self.send_directly(receiver, pn, settled, sender, way.start, size, way.annotations)
+        else:
+            self.send_on(receiver, pn, settled, sender, way.start, size, way.annotations, address)
 
     # Outcomes.
 
@@ -323,11 +380,12 @@ class Runs(Forwarder):
             self.settlement.on_outcome(delivery, pn, state, settled)
             return False
         sender = delivery.sender
-        outgoing = sender.connection.outgoing
-        collector = sender.connection.engine.collector
+        outgoing, collector = sender.connection.outgoing, sender.connection.engine.collector
         incoming, kept = receiver.connection.incoming, self._kept
         late = self.reactor.now - 1.0
-        taken = before = 0
+        address = delivery.address
+        taken = before = held = 0
+        counts: dict[Receiver, int] = {}
         while True:
             del outgoing[pn]
             pn_in = delivery.pn_in
@@ -339,10 +397,12 @@ class Runs(Forwarder):
             began = delivery.began
             if began <= late:
                 self.settlement.count_delay(delivery)
-            hop = delivery.hop
-            if hop is not None:
+            if delivery.hop is not None:
                 delivery.hop = None
-                hop.release(delivery.address)  # type: ignore[arg-type]  # set together with the hop
+                if delivery.address is not address:
+                    self._release(sender, address, held)
+                    address, held = delivery.address, 0
+                held += 1
             if delivery.section is None and delivery.annotations is None:  # nothing is left in it of another way
                 delivery.receiver = delivery.sender = delivery.address = None  # type: ignore[assignment]  # in no table
                 kept.append(delivery)
@@ -361,16 +421,26 @@ class Runs(Forwarder):
                 break
             delivery = found
             if producer is not receiver:
-                receiver.accepted += taken - before
-                self.settlement.give_back(receiver, taken - before, began)
-                before = taken
-                receiver = producer
-                incoming = producer.connection.incoming
-        receiver.accepted += taken - before
-        self.settlement.give_back(receiver, taken - before, began)
+                counts[receiver] = counts.get(receiver, 0) + taken - before
+                before, receiver, incoming = taken, producer, producer.connection.incoming
+        counts[receiver] = counts.get(receiver, 0) + taken - before
+        self._release(sender, address, held)
+        self._count_accepted(sender, taken, counts, began)
+        return True
+
+    @staticmethod
+    def _release(sender: Sender, address: Address | None, held: int) -> None:
+        """So many deliveries of an address are no longer outstanding towards the neighbour."""
+        if held and address is not None:
+            sender.connection.release(address, held)
+
+    def _count_accepted(self, sender: Sender, taken: int, counts: dict[Receiver, int], began: float) -> None:
+        """Bring what is counted up to date after a run of outcomes, the last of a delivery that came at `began`."""
+        for receiver, count in counts.items():
+            receiver.accepted += count
+            self.settlement.give_back(receiver, count, began)
         sender.unsettled -= taken
         sender.accepted += taken
         if sender.rank:
             sender.ease()
         self.dirty.add(sender.connection.engine)
-        return True

@@ -60,11 +60,20 @@ class LeastLoaded:
         `more`: what the delivery adds to the load, 0 when it is settled. Who finds another destination after all, or
         settles at once, has to say so (`Sender.ease`).
         """
-        sender = self._least()
-        if sender is not None:
-            self._number = sender.rank = number = self._number + 1
-            heapreplace(self._heap, (self.load + more, number, sender))
-        return sender
+        heap = self._heap
+        if heap and not self.eased:  # mostly the top of the heap is right, and nobody has to look further
+            key, number, sender = heap[0]
+            load = len(sender.queue) + sender.unsettled + sender.moved_streams
+            if load <= key and number == sender.rank and load < sender.capacity and not sender.excluded:
+                self.load = load
+                self._number = sender.rank = number = self._number + 1
+                heapreplace(heap, (load + more, number, sender))
+                return sender
+        least = self._least()
+        if least is not None:
+            self._number = least.rank = number = self._number + 1
+            heapreplace(self._heap, (self.load + more, number, least))
+        return least
 
     def first_of(self, is_open: Callable[[Sender], bool], more: int) -> Sender | None:
         """The same among those that a delivery may go to; who comes before them is asked one after the other."""

@@ -9,7 +9,7 @@ import pytest
 
 from tests.unit.core.engines import ACCEPTED, REJECTED, Drain, Source, World, message
 from vanrouter.core.forwarder import Forwarder
-from vanrouter.core.links import Sender
+from vanrouter.core.links import Receiver, Sender
 from vanrouter.core.peer import Role
 from vanrouter.core.router import Router
 from vanrouter.core.runs import KEPT_RECORDS, PATIENCE, Runs
@@ -94,6 +94,40 @@ def test_a_consumer_more_and_one_less_change_the_way(world: World) -> None:
         send(source, numbered(10, start))
         world.settle()
     assert len(second.contents) == 60
+    world.check()
+
+
+def test_consumers_take_turns_in_one_run_and_who_is_done_comes_first(world: World) -> None:
+    router = world.router()
+    drains = [world.client(router).receiver("a") for _ in range(3)]
+    source = world.client(router).sender("a")
+    sent = send(source, numbered(30))
+    world.settle()
+    assert [len(drain.got) for drain in drains] == [10, 10, 10]
+    for got in list(drains[1].got):
+        got.accept()
+    world.settle()
+    assert sum(one.state == ACCEPTED for one in sent) == 10
+    more = send(source, numbered(9, 30))
+    world.settle()
+    assert [len(drain.got) for drain in drains] == [10, 19, 10]
+    for drain in drains:
+        for got in list(drain.client.got.values()):
+            got.accept()
+    world.settle()
+    assert all(one.state == ACCEPTED for one in (*sent, *more))
+    world.check()
+
+
+def test_outcomes_of_several_producers_in_one_run(world: World) -> None:
+    router = world.router()
+    drain = world.client(router).receiver("a", auto=ACCEPTED)
+    sources = [world.client(router).sender("a") for _ in range(3)]
+    sent = [source.send(content) for content in numbered(20) for source in sources]
+    world.settle()
+    assert len(drain.contents) == 60
+    assert all(one.state == ACCEPTED for one in sent)
+    assert [link.accepted for link in router.links.values() if isinstance(link, Receiver)] == [20, 20, 20]
     world.check()
 
 
