@@ -52,6 +52,9 @@ PATIENCE = 8
 """Deliveries of a link that take the general way after one for which there was no way, or another one than before: a
 link whose messages change all the time pays for the search once in so many."""
 
+LONGEST = 512
+"""Deliveries, or outcomes, of a run: a few milliseconds, after which the pump looks what time it is."""
+
 KEPT_RECORDS = 512
 """Records of settled deliveries kept for the next ones; to make one costs three times as much."""
 
@@ -206,7 +209,7 @@ class Runs(Forwarder):
         section = self.section_for(receiver, sender, way.annotations) if sender.carries_annotations else b""
         section_bytes = len(section)
         rest = POINTER + start
-        kept, now, credit = self._kept, self.reactor.now, sender.credit
+        kept, now, longest = self._kept, self.reactor.now, min(sender.credit, LONGEST)
         sent = presettled = 0
         while True:
             link_advance(link_in)
@@ -236,7 +239,7 @@ class Runs(Forwarder):
             if not event:
                 break
             pn = event_delivery(event)
-            if not pn or sent == credit or link_current(link_in) != pn:
+            if not pn or sent == longest or link_current(link_in) != pn:
                 break
             size = link_recv(link_in, POINTER, BUFFER_BYTES)
             if not least <= size < BUFFER_BYTES or delivery_partial(pn) or not BUFFER.startswith(head):
@@ -340,7 +343,7 @@ class Runs(Forwarder):
             if not event:
                 break
             pn = event_delivery(event)
-            if not pn or link_current(link_in) != pn:
+            if not pn or taken == LONGEST or link_current(link_in) != pn:
                 break
             size = link_recv(link_in, POINTER, BUFFER_BYTES)
             if not least <= size < BUFFER_BYTES or delivery_partial(pn) or not BUFFER.startswith(head):
@@ -411,7 +414,7 @@ class Runs(Forwarder):
             if not event:
                 break
             pn = event_delivery(event)
-            if not pn:
+            if not pn or taken == LONGEST:
                 break
             found = outgoing.get(pn)
             if type(found) is not Delivery or found.sender is not sender or found.origin is not None:

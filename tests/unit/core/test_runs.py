@@ -8,6 +8,7 @@ from unittest.mock import patch
 import pytest
 
 from tests.unit.core.engines import ACCEPTED, REJECTED, Drain, Source, World, message
+from vanrouter.core import runs
 from vanrouter.core.forwarder import Forwarder
 from vanrouter.core.links import Receiver, Sender
 from vanrouter.core.peer import Role
@@ -38,6 +39,21 @@ def test_one_way_is_looked_for_and_many_deliveries_take_it(world: World) -> None
             world.settle()
     assert found.call_count == 1
     assert len(drain.contents) == 200
+    world.check()
+
+
+def test_a_run_ends_in_time(world: World) -> None:
+    _, source, drain = pair(world, credit=1000, auto=ACCEPTED)
+    with (
+        patch.object(runs, "LONGEST", 10),
+        patch.object(Runs, "take", autospec=True, side_effect=Runs.take) as taken,
+        patch.object(Runs, "take_outcome", autospec=True, side_effect=Runs.take_outcome) as outcomes,
+    ):
+        sent = send(source, numbered(60))
+        world.settle()
+    assert taken.call_count == outcomes.call_count == 6
+    assert drain.contents == numbered(60)
+    assert all(one.state == ACCEPTED for one in sent)
     world.check()
 
 
