@@ -19,7 +19,7 @@ from vanrouter.engine.messages import Message, decode_message, encode_message
 from vanrouter.engine.proton import delivery_settle, delivery_settled
 from vanrouter.engine.sections import Int, Symbol
 from vanrouter.errors import PeerError
-from vanrouter.routing.addresses import MOBILE_ALL_TO
+from vanrouter.routing.addresses import MOBILE_ALL_TO, bare_id
 from vanrouter.routing.commands import (
     BindAddress,
     Command,
@@ -59,7 +59,8 @@ MOBILE_OPCODES = frozenset(("MAR", "MAU"))
 INT_MAX = 2**31 - 1
 
 C_MAX_ROUTERS = 128
-"""Routers that a C router knows at most, itself included (router protocol, section 5.7)."""
+"""Routers that a C router knows at most, itself included (router protocol, section 5.7). In a network of more it goes
+on with those it has, and logs an error for each message of another (seen of 3.5.1)."""
 
 
 class ControlHost:
@@ -78,8 +79,12 @@ class ControlHost:
         """Opcode and body of short messages, by their octets: copies and repetitions are most of what comes."""
         self._own_hello: tuple[dict[str, object], bytes] = ({}, b"")
         """Body and octets of the last HELLO sent."""
-        self._limited: set[Connection] = set()
-        """Neighbours that are no vanrouters: with them the network is limited (router protocol, section 12)."""
+        self._told: dict[Connection, set[str]] = {}
+        """Neighbours that are no vanrouters, and the routers whose messages they get: not more than they can know."""
+        self._full: set[Connection] = set()
+        """Those of them that the log has said it of."""
+        self.withheld = 0
+        """Messages that such a neighbour did not get, as it had no room for their routers."""
         self.last_topology_change = 0.0
         if not router.is_interior:  # others neither speak the protocol nor show its addresses
             return
@@ -97,21 +102,20 @@ class ControlHost:
     def on_link_up(self, connection: Connection) -> None:
         """Both control links of a connection are attached."""
         if not connection.peer.is_vanrouter:
-            self._limited.add(connection)
-            self.plane.set_max_routers(min(C_MAX_ROUTERS, self.plane.settings.max_routers))
+            self._told[connection] = set()
         self._execute(self.plane.on_link_up(connection.id, connection.cost, self._loop.now, connection.peer.container))
 
     def on_link_lost(self, connection: Connection) -> None:
         """A control link, or the whole connection, is gone."""
         self._hellos.pop(connection, None)
-        if connection in self._limited:
-            self._limited.discard(connection)
-            if not self._limited:
-                self.plane.set_max_routers(self.plane.settings.max_routers)
+        self._told.pop(connection, None)
+        self._full.discard(connection)
         self._execute(self.plane.on_link_lost(connection.id, self._loop.now))
 
     def on_link_replaced(self, old: Connection, new: Connection) -> None:
         """A connection takes over from an older one of its group."""
+        if old in self._told:
+            self._told[new] = self._told.pop(old)
         self._execute(self.plane.on_link_replaced(old.id, new.id, self._loop.now))
 
     def on_cost_changed(self, connection: Connection) -> None:
@@ -314,14 +318,39 @@ class ControlHost:
 
     def _send_towards(self, router_id: str, content: bytes, annotations: Annotations) -> None:
         node = self._router.nodes.get(router_id)
-        if node is not None and node.connection is not None:
+        if node is not None and node.connection is not None and self._has_room(node.connection, annotations):
             self._put(node.connection.control_out, content, annotations)
 
     def _spread(self, address: Address, content: bytes, annotations: Annotations, came_from: Connection | None) -> None:
         """Pass a message for all routers on: to every neighbour, or along the tree of its origin (section 7.4)."""
         targets = multicast_targets(self._router, address, annotations, came_from)
         for connection in targets.neighbours:
-            self._put(connection.control_out, content, annotations)
+            if self._has_room(connection, annotations):
+                self._put(connection.control_out, content, annotations)
+
+    def _has_room(self, connection: Connection, annotations: Annotations) -> bool:
+        """Tell whether a neighbour can know the router where a message began: the first to come, up to its limit."""
+        told = self._told.get(connection)
+        if told is None or not annotations.trace:
+            return True  # a vanrouter, or a message of our own
+        origin = bare_id(annotations.trace[0])
+        if origin not in told:
+            if len(told) >= C_MAX_ROUTERS - 2:  # the neighbour and this router
+                self._withhold(connection, origin)
+                return False
+            told.add(origin)
+        return True
+
+    def _withhold(self, connection: Connection, origin: str) -> None:
+        self.withheld += 1
+        if connection not in self._full:
+            self._full.add(connection)
+            logger.warning(
+                "router=%s is of another kind and knows %d routers at most: not told of router=%s nor of others",
+                connection.peer.container,
+                C_MAX_ROUTERS,
+                origin,
+            )
 
     def _set_node(self, command: SetNode) -> None:
         router = self._router
@@ -346,6 +375,8 @@ class ControlHost:
             if address is not None:
                 router.table.unbind_remote(address, router_id)
         router.nodes.pop(router_id, None)
+        for told in self._told.values():
+            told.discard(router_id)
         address = router.table.get(f"R{router_id}")
         if address is not None:
             router.table.unbind_remote(address, router_id)

@@ -285,6 +285,7 @@ ROUTING_PROTOCOL = EntityType(
         whole("forgedIds", "", "Control messages of peers that claim to be of another router."),
         whole("oversizedUpdates", "", "Updates refused because the router would have too many addresses."),
         whole("routersRefused", "", "Routers left out because the network would have too many."),
+        whole("messagesWithheld", "", "Messages not passed to C routers: they have no room for more than 128 routers."),
     ),
 )
 

@@ -31,7 +31,7 @@ class ControlSettings:
     flap_half_life_s: float = 10.0
     flap_hold_max_s: float = 2.0
     max_routers: int = 4096
-    """Routers known at a time, the own one included. C routers end at 128 (section 12): set that when one is here."""
+    """Routers known at a time, the own one included. C routers end at 128 (section 12); others are not held to that."""
     max_addresses_per_router: int = 250_000
 
 

@@ -242,10 +242,6 @@ class ControlPlane(Origins):
         """How often a router was left out because there were too many."""
         return self._nodes.refused
 
-    def set_max_routers(self, max_routers: int) -> None:
-        """Change the bound of the network: 128 while a C router is in it."""
-        self._nodes.max_routers = max_routers
-
     def nodes(self) -> Iterator[NodeView]:
         """Return views of this router and all known ones, for management."""
         numbers = (self.instance, self.ls_seq, self._own.mobile_seq, len(self._own.published))

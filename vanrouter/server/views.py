@@ -193,6 +193,7 @@ class LiveViews:
             "forgedIds": counters.forged,
             "oversizedUpdates": counters.oversized_updates,
             "routersRefused": plane.routers_refused,
+            "messagesWithheld": self._router.control.withheld,
         }
 
     def _rows_routerMetrics(self) -> Iterator[Mapping[str, object]]:  # noqa: N802  # named for the entity type

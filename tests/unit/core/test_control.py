@@ -2,35 +2,66 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 
 from tests.unit.core.ends import Service
 from tests.unit.core.engines import ACCEPTED, World, message
 from vanrouter.core.control import C_MAX_ROUTERS, GRANTS, encode_control
 from vanrouter.core.peer import Role
-from vanrouter.engine.annotations import encode
+from vanrouter.engine.annotations import Annotations, encode, parse
+from vanrouter.engine.messages import decode_message
 from vanrouter.routing import messages
-from vanrouter.routing.commands import ControlSettings, SendControl
+from vanrouter.routing.addresses import HELLO_TO, TOPOLOGY_ALL_TO, topology_to
+from vanrouter.routing.commands import SendControl
 
 
-def limit(router: object) -> int:
-    return int(router.control.plane._nodes.max_routers)  # type: ignore[attr-defined]  # nothing else shows it
-
-
-def test_the_network_is_limited_while_a_c_router_is_a_neighbour(world: World) -> None:
+def test_a_c_router_is_told_of_128_routers(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """The first to come; those for whom it has no room are known to everybody else."""
     first, second = world.chain("A", "B")
-    assert limit(first) == ControlSettings().max_routers
-    peer = world.unopened(first, role=Role.INTER_ROUTER, container="C")
-    peer.open()
+    peer = world.client(first, role=Role.INTER_ROUTER, container="C")
+    out = peer.sender(None, capabilities=("qd.router",))
+    heard = peer.receiver(None, capabilities=("qd.router",), credit=1000)
+    out.send(
+        encode(0, None, "0/C", ("0/C",))
+        + encode_control(SendControl(opcode="HELLO", to=HELLO_TO, body=messages.hello_body("C", 1, ["A"]))),
+        settled=True,
+    )
     world.settle()
-    peer.sender(None, capabilities=("qd.router",))
-    assert limit(first) == ControlSettings().max_routers
-    peer.receiver(None, capabilities=("qd.router",))
-    assert limit(first) == C_MAX_ROUTERS
-    assert limit(second) == ControlSettings().max_routers
-    peer.drop()
-    world.settle()
-    assert limit(first) == ControlSettings().max_routers
+    flooder = world.client(second, role=Role.INTER_ROUTER, container="F0")
+    from_far = flooder.sender(None, capabilities=("qd.router",))
+    flooder.receiver(None, capabilities=("qd.router",))
+
+    def origins() -> set[str]:
+        found = set()
+        for content in heard.contents:
+            annotations = parse(content, 0, len(content))
+            assert isinstance(annotations, Annotations)
+            body = decode_message(content[annotations.length :]).body
+            assert isinstance(body, dict)
+            found.add(body["id"])
+        return found
+
+    def say(opcode: str, to: str, body: dict[str, object], number: int = 0) -> None:
+        way = (f"0/F{number}", "0/F0") if number else ("0/F0",)
+        content = encode_control(SendControl(opcode=opcode, to=to, body=body))
+        from_far.send(encode(0, None, way[0], way) + content, settled=True)
+        world.settle()
+
+    caplog.set_level(logging.WARNING)
+    far = {f"F{number}": 1 for number in range(1, 200)}
+    say("HELLO", HELLO_TO, messages.hello_body("F0", 1, ["B"]))
+    say("LSU", topology_to("B"), messages.link_state_update_body("F0", 1, 1, {"B": 1, **far}))
+    say("LSU", topology_to("A"), messages.link_state_update_body("F0", 1, 1, {"B": 1, **far}))
+    world.advance(1.0)
+    for number in range(200):
+        say("RA", TOPOLOGY_ALL_TO, messages.advertisement_body(f"F{number}", 1, 1, 0), number)
+    assert first.control.plane.routers_refused == second.control.plane.routers_refused == 0
+    assert len(first.nodes) == 202
+    assert len(origins() | {"A", "C"}) == C_MAX_ROUTERS
+    assert first.control.withheld == 200 - (C_MAX_ROUTERS - 3)  # for A, B and C are among them
+    assert sum("knows 128 routers at most" in record.getMessage() for record in caplog.records) == 1
 
 
 def test_a_changed_cost_reaches_the_others(world: World) -> None:
