@@ -6,7 +6,9 @@ connections nor the clock.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from vanrouter.core.fanout import multicast_targets
@@ -80,7 +82,7 @@ class ControlHost:
         self._own_hello: tuple[dict[str, object], bytes] = ({}, b"")
         """Body and octets of the last HELLO sent."""
         self._told: dict[Connection, set[str]] = {}
-        """Neighbours that are no vanrouters, and the routers whose messages they get: not more than they can know."""
+        """Neighbours that are no vanrouters, and the routers that they know, as far as it was said over their links."""
         self._full: set[Connection] = set()
         """Those of them that the log has said it of."""
         self.withheld = 0
@@ -318,27 +320,31 @@ class ControlHost:
 
     def _send_towards(self, router_id: str, content: bytes, annotations: Annotations) -> None:
         node = self._router.nodes.get(router_id)
-        if node is not None and node.connection is not None and self._has_room(node.connection, annotations):
+        if node is not None and node.connection is not None and self._has_room(node.connection, content, annotations):
             self._put(node.connection.control_out, content, annotations)
 
     def _spread(self, address: Address, content: bytes, annotations: Annotations, came_from: Connection | None) -> None:
         """Pass a message for all routers on: to every neighbour, or along the tree of its origin (section 7.4)."""
         targets = multicast_targets(self._router, address, annotations, came_from)
         for connection in targets.neighbours:
-            if self._has_room(connection, annotations):
+            if self._has_room(connection, content, annotations):
                 self._put(connection.control_out, content, annotations)
 
-    def _has_room(self, connection: Connection, annotations: Annotations) -> bool:
+    def _has_room(self, connection: Connection, content: bytes, annotations: Annotations) -> bool:
         """Tell whether a neighbour can know the router where a message began: the first to come, up to its limit."""
         told = self._told.get(connection)
-        if told is None or not annotations.trace:
-            return True  # a vanrouter, or a message of our own
-        origin = bare_id(annotations.trace[0])
-        if origin not in told:
-            if len(told) >= C_MAX_ROUTERS - 2:  # the neighbour and this router
-                self._withhold(connection, origin)
-                return False
-            told.add(origin)
+        if told is None:
+            return True  # a vanrouter
+        if len(told) < C_MAX_ROUTERS:
+            told.update((self._router.router_id, connection.peer.container))
+            if annotations.trace:
+                told.add(bare_id(annotations.trace[0]))
+            for router_id in _named(content):
+                if len(told) < C_MAX_ROUTERS:
+                    told.add(router_id)
+        elif annotations.trace and bare_id(annotations.trace[0]) not in told:
+            self._withhold(connection, bare_id(annotations.trace[0]))
+            return False
         return True
 
     def _withhold(self, connection: Connection, origin: str) -> None:
@@ -411,6 +417,17 @@ class ControlHost:
 
 
 MOBILE_KEY = "Tqdrouter.ma"
+
+
+def _named(content: bytes) -> Iterable[str]:
+    """Return the neighbours that a link state names: who hears it knows them from then on."""
+    with contextlib.suppress(PeerError):
+        message = decode_message(content)
+        if message.application_properties.get("opcode") == "LSU" and isinstance(message.body, dict):
+            link_state = message.body.get("ls")
+            peers = link_state.get("peers") if isinstance(link_state, dict) else None
+            return [peer for peer in peers if isinstance(peer, str)] if isinstance(peers, dict) else ()
+    return ()
 
 
 def encode_control(command: SendControl) -> bytes:
