@@ -6,13 +6,12 @@ connections nor the clock.
 
 from __future__ import annotations
 
-import contextlib
 import logging
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from vanrouter.core.fanout import multicast_targets
 from vanrouter.core.links import Delivery, LinkKind, Receiver, Sender
+from vanrouter.core.room import C_MAX_ROUTERS, Room
 from vanrouter.core.stream import ACCEPTED
 from vanrouter.core.table import Address, Node, Treatment
 from vanrouter.engine import proton
@@ -60,10 +59,6 @@ MOBILE_OPCODES = frozenset(("MAR", "MAU"))
 
 INT_MAX = 2**31 - 1
 
-C_MAX_ROUTERS = 128
-"""Routers that a C router knows at most, itself included (router protocol, section 5.7). In a network of more it goes
-on with those it has, and logs an error for each message of another (seen of 3.5.1)."""
-
 
 class ControlHost:
     """Runs the control plane of an interior router."""
@@ -81,10 +76,8 @@ class ControlHost:
         """Opcode and body of short messages, by their octets: copies and repetitions are most of what comes."""
         self._own_hello: tuple[dict[str, object], bytes] = ({}, b"")
         """Body and octets of the last HELLO sent."""
-        self._told: dict[Connection, set[str]] = {}
-        """Neighbours that are no vanrouters, and the routers that they know, as far as it was said over their links."""
-        self._full: set[Connection] = set()
-        """Those of them that the log has said it of."""
+        self._rooms: dict[Connection, Room] = {}
+        """Neighbours that are no vanrouters, and whom they know."""
         self.withheld = 0
         """Messages that such a neighbour did not get, as it had no room for their routers."""
         self.last_topology_change = 0.0
@@ -104,20 +97,19 @@ class ControlHost:
     def on_link_up(self, connection: Connection) -> None:
         """Both control links of a connection are attached."""
         if not connection.peer.is_vanrouter:
-            self._told[connection] = set()
+            self._rooms[connection] = Room()
         self._execute(self.plane.on_link_up(connection.id, connection.cost, self._loop.now, connection.peer.container))
 
     def on_link_lost(self, connection: Connection) -> None:
         """A control link, or the whole connection, is gone."""
         self._hellos.pop(connection, None)
-        self._told.pop(connection, None)
-        self._full.discard(connection)
+        self._rooms.pop(connection, None)
         self._execute(self.plane.on_link_lost(connection.id, self._loop.now))
 
     def on_link_replaced(self, old: Connection, new: Connection) -> None:
         """A connection takes over from an older one of its group."""
-        if old in self._told:
-            self._told[new] = self._told.pop(old)
+        if old in self._rooms:
+            self._rooms[new] = self._rooms.pop(old)
         self._execute(self.plane.on_link_replaced(old.id, new.id, self._loop.now))
 
     def on_cost_changed(self, connection: Connection) -> None:
@@ -175,6 +167,9 @@ class ControlHost:
             return
         key = address.key
         if key[0] == "R":
+            room = self._rooms.get(connection)
+            if room is not None and len(annotations.trace) < 2:
+                room.note_known(key[1:])
             self._send_towards(key[1:], content[annotations.length :], annotations)
             return
         if key not in CONTROL_KEYS:
@@ -320,43 +315,34 @@ class ControlHost:
 
     def _send_towards(self, router_id: str, content: bytes, annotations: Annotations) -> None:
         node = self._router.nodes.get(router_id)
-        if node is not None and node.connection is not None and self._has_room(node.connection, content, annotations):
+        if node is not None and node.connection is not None and self._has_room(node.connection, annotations):
             self._put(node.connection.control_out, content, annotations)
 
     def _spread(self, address: Address, content: bytes, annotations: Annotations, came_from: Connection | None) -> None:
         """Pass a message for all routers on: to every neighbour, or along the tree of its origin (section 7.4)."""
         targets = multicast_targets(self._router, address, annotations, came_from)
         for connection in targets.neighbours:
-            if self._has_room(connection, content, annotations):
+            if self._has_room(connection, annotations):
                 self._put(connection.control_out, content, annotations)
 
-    def _has_room(self, connection: Connection, content: bytes, annotations: Annotations) -> bool:
-        """Tell whether a neighbour can know the router where a message began: the first to come, up to its limit."""
-        told = self._told.get(connection)
-        if told is None:
-            return True  # a vanrouter
-        if len(told) < C_MAX_ROUTERS:
-            told.update((self._router.router_id, connection.peer.container))
-            if annotations.trace:
-                told.add(bare_id(annotations.trace[0]))
-            for router_id in _named(content):
-                if len(told) < C_MAX_ROUTERS:
-                    told.add(router_id)
-        elif annotations.trace and bare_id(annotations.trace[0]) not in told:
-            self._withhold(connection, bare_id(annotations.trace[0]))
-            return False
-        return True
-
-    def _withhold(self, connection: Connection, origin: str) -> None:
+    def _has_room(self, connection: Connection, annotations: Annotations) -> bool:
+        """Tell whether a neighbour can know the router where a message began."""
+        room = self._rooms.get(connection)
+        if room is None or not annotations.trace:
+            return True  # a vanrouter, or a message of our own
+        origin = bare_id(annotations.trace[0])
+        was_full = room.is_full
+        if room.admits(origin):
+            return True
         self.withheld += 1
-        if connection not in self._full:
-            self._full.add(connection)
+        if not was_full:
             logger.warning(
                 "router=%s is of another kind and knows %d routers at most: not told of router=%s nor of others",
                 connection.peer.container,
                 C_MAX_ROUTERS,
                 origin,
             )
+        return False
 
     def _set_node(self, command: SetNode) -> None:
         router = self._router
@@ -381,8 +367,8 @@ class ControlHost:
             if address is not None:
                 router.table.unbind_remote(address, router_id)
         router.nodes.pop(router_id, None)
-        for told in self._told.values():
-            told.discard(router_id)
+        for room in self._rooms.values():
+            room.forget(router_id)
         address = router.table.get(f"R{router_id}")
         if address is not None:
             router.table.unbind_remote(address, router_id)
@@ -417,17 +403,6 @@ class ControlHost:
 
 
 MOBILE_KEY = "Tqdrouter.ma"
-
-
-def _named(content: bytes) -> Iterable[str]:
-    """Return the neighbours that a link state names: who hears it knows them from then on."""
-    with contextlib.suppress(PeerError):
-        message = decode_message(content)
-        if message.application_properties.get("opcode") == "LSU" and isinstance(message.body, dict):
-            link_state = message.body.get("ls")
-            peers = link_state.get("peers") if isinstance(link_state, dict) else None
-            return [peer for peer in peers if isinstance(peer, str)] if isinstance(peers, dict) else ()
-    return ()
 
 
 def encode_control(command: SendControl) -> bytes:

@@ -8,8 +8,9 @@ import pytest
 
 from tests.unit.core.ends import Service
 from tests.unit.core.engines import ACCEPTED, World, message
-from vanrouter.core.control import C_MAX_ROUTERS, GRANTS, encode_control
+from vanrouter.core.control import GRANTS, encode_control
 from vanrouter.core.peer import Role
+from vanrouter.core.room import C_MAX_ROUTERS
 from vanrouter.engine.annotations import Annotations, encode, parse
 from vanrouter.engine.messages import decode_message
 from vanrouter.routing import messages
