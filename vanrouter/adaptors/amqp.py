@@ -180,6 +180,8 @@ class AmqpConnections:
         connection = Connection(router, role or settings.role, is_outbound=not is_server)
         engine = EngineConnection(router.reactor, sock, connection, is_server=is_server)
         connection.attach_engine(engine)
+        engine.comes_first = connection.is_router
+        engine.shares_turns = connection.role is Role.NORMAL and isinstance(sock, socket.socket)
         connection.listener_name = settings.name
         connection.host = host
         connection.cost = settings.cost

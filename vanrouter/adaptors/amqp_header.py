@@ -26,14 +26,14 @@ class FirstOctets:
         self._engine = engine
         self._channel: Channel = engine.channel
 
-    def recv_into(self, buffer: bytearray, /) -> int:
+    def recv_into(self, buffer: bytearray, limit: int = 0, /) -> int:
         """Receive as the channel does.
 
         Raises:
             ConnectionAbortedError: the peer wants TLS inside AMQP; it has been told what there is.
             OSError: the channel's own.
         """
-        count = self._channel.recv_into(buffer)
+        count = self._channel.recv_into(buffer, limit)
         self._engine.channel = self._channel
         if count >= len(TLS_HEADER) and buffer.startswith(TLS_HEADER):
             self._channel.send(memoryview(AMQP_HEADER))

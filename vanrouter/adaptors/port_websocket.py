@@ -130,7 +130,7 @@ class WebSocketChannel:
         """Return the socket's descriptor."""
         return self._wire.fileno()
 
-    def recv_into(self, buffer: bytearray, /) -> int:
+    def recv_into(self, buffer: bytearray, _limit: int = 0, /) -> int:
         """Read payload; 0 at the end, whether the peer said goodbye or not.
 
         Args:

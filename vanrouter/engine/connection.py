@@ -44,6 +44,9 @@ logger = logging.getLogger(__name__)
 READ_BYTES = 256 * 1024
 """Octets taken from a socket in a turn at most."""
 
+SHARED_READ_BYTES = 16 * 1024
+"""Octets taken in a turn at least from a connection that shares the turn with others."""
+
 WRITE_BYTES = 256 * 1024
 """Octets gathered for one `send`."""
 
@@ -75,7 +78,10 @@ _outview = memoryview(_outbuf)
 class Channel(Protocol):
     """What octets come from and go to: a non-blocking socket, or a layer that looks like one."""
 
-    def recv_into(self, buffer: bytearray, /) -> int: ...
+    def recv_into(self, buffer: bytearray, limit: int = 0, /) -> int:
+        """Fill `buffer`, or its first `limit` octets where a socket keeps the rest."""
+        ...
+
     def send(self, data: memoryview, /) -> int: ...
     def fileno(self) -> int: ...
     def close(self) -> None: ...
@@ -87,12 +93,14 @@ class Loop(Protocol):
     now: float
     """At the beginning of this turn."""
     dirty: set[Any]
+    ready: int
+    """Descriptors that this turn serves."""
 
     @property
     def clock(self) -> Callable[[], float]:
         """What tells the time."""
 
-    def register(self, fd: int, callback: Callable[[int], object], mask: int) -> None: ...
+    def register(self, fd: int, callback: Callable[[int], object], mask: int, *, first: bool = False) -> None: ...
     def modify(self, fd: int, mask: int) -> None: ...
     def unregister(self, fd: int) -> None: ...
     def call_later(self, delay_s: float, callback: Callable[[], object]) -> Any: ...
@@ -159,6 +167,7 @@ class EngineConnection:
         "close_condition",
         "closing",
         "collector",
+        "comes_first",
         "connection",
         "fd",
         "frees_beside",
@@ -170,6 +179,7 @@ class EngineConnection:
         "loop",
         "lost",
         "requires_auth",
+        "shares_turns",
         "transport",
     )
 
@@ -188,6 +198,12 @@ class EngineConnection:
         """An OPEN of a peer that is not authenticated counts for nothing."""
         self.is_behind = False
         """Events wait for the next turn; nothing is read or written before."""
+        self.comes_first = False
+        """Many others hang on it: it does not wait until each of them was served."""
+        self.shares_turns = False
+        """The more descriptors a turn serves, the less it takes from this one: it is one of many that send, and the
+        connection that carries on what they send has one turn of theirs. Not for a channel that cannot leave octets
+        unread, as TLS, which has taken them from the socket."""
         self.leftover: memoryview | None = None
         self.lost = False
         self.closing = False
@@ -215,7 +231,7 @@ class EngineConnection:
     def start(self) -> None:
         """Begin to exchange octets."""
         proton.transport_bind(self.transport, self.connection)
-        self.loop.register(self.fd, self.on_ready, READABLE)
+        self.loop.register(self.fd, self.on_ready, READABLE, first=self.comes_first)
         self._tick()
         self.loop.dirty.add(self)
 
@@ -227,8 +243,9 @@ class EngineConnection:
             self._read()
 
     def _read(self) -> None:
+        limit = max(SHARED_READ_BYTES, READ_BYTES // self.loop.ready) if self.shares_turns else 0
         try:
-            count = self.channel.recv_into(_inbuf)
+            count = self.channel.recv_into(_inbuf, limit)
         except BlockingIOError:
             return
         except OSError as error:

@@ -10,7 +10,16 @@ import pytest
 
 from tests.unit.engine.pumps import Notes, Pumps
 from vanrouter.engine import proton
-from vanrouter.engine.connection import CLOSE_GRACE_S, TURN_S, UNASKED_EVENTS, UNOPENED, _tick_after
+from vanrouter.engine.connection import (
+    CLOSE_GRACE_S,
+    READ_BYTES,
+    READABLE,
+    SHARED_READ_BYTES,
+    TURN_S,
+    UNASKED_EVENTS,
+    UNOPENED,
+    _tick_after,
+)
 from vanrouter.engine.sasl import UNEXPECTED
 from vanrouter.engine.sections import Described, UInt, ULong, encode
 from vanrouter.engine.security import start_sasl
@@ -25,10 +34,10 @@ class SlowChannel:
         self.failure: int | None = None
         self.sends = 0
 
-    def recv_into(self, buffer: bytearray, /) -> int:
+    def recv_into(self, buffer: bytearray, limit: int = 0, /) -> int:
         if self.failure is not None:
             raise OSError(self.failure, "failed")
-        return self.sock.recv_into(buffer)
+        return self.sock.recv_into(buffer, limit)
 
     def send(self, data: memoryview, /) -> int:
         if self.failure is not None:
@@ -149,6 +158,20 @@ def test_close(pumps: Pumps, condition: tuple[str, str] | None) -> None:
     assert pumps.near.lost
     assert pumps.near.transport is None
     assert pumps.sockets[0].fileno() == -1
+
+
+def test_one_of_many_that_send_is_read_in_parts(pumps: Pumps) -> None:
+    pumps.start()
+    before = pumps.far.bytes_in
+    empty_frame = b"\0\0\0\x08\x02\0\0\0"
+    size = pumps.sockets[0].send(empty_frame * (3 * SHARED_READ_BYTES // len(empty_frame)))
+    pumps.far.shares_turns = True
+    pumps.reactor.ready = READ_BYTES // SHARED_READ_BYTES
+    pumps.far.on_ready(READABLE)
+    assert pumps.far.bytes_in - before == SHARED_READ_BYTES
+    pumps.reactor.ready = 1
+    pumps.far.on_ready(READABLE)
+    assert pumps.far.bytes_in - before == size
 
 
 def test_nobody_answers_the_close(pumps: Pumps) -> None:

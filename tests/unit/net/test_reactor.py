@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from vanrouter.net.reactor import IN, MAX_EVENTS, OUT, Reactor, Timer
+from vanrouter.net.reactor import FIRST_TURNS, IN, MAX_EVENTS, OUT, Reactor, Timer
 
 
 class Clock:
@@ -132,6 +132,42 @@ def test_a_turn_serves_so_many_descriptors_at_most(reactor: Reactor) -> None:
 
 
 # Timers.
+
+
+def test_the_first_do_not_wait_for_all_others(reactor: Reactor) -> None:
+    read, write = os.pipe()
+    copies = [os.dup(read) for _ in range(20 * MAX_EVENTS)]
+    served = dict.fromkeys([read, *copies], 0)
+
+    def note(fd: int) -> Callable[[int], object]:
+        def count(_mask: int) -> None:
+            served[fd] += 1
+
+        return count
+
+    for fd in copies:
+        reactor.register(fd, note(fd), IN)
+    reactor.register(read, note(read), IN, first=True)
+    os.write(write, b"x")
+
+    def run() -> int:
+        before = served[read]
+        for _ in range(2 * FIRST_TURNS):
+            reactor.run_once(0)
+        return served[read] - before
+
+    assert run() >= 2
+    assert sum(served.values()) >= 2 * FIRST_TURNS * MAX_EVENTS
+    reactor.modify(read, 0)
+    assert run() == 0
+    reactor.modify(read, IN)
+    assert run() >= 2
+    reactor.unregister(read)
+    assert run() == 0
+    for fd in [read, *copies]:
+        reactor.unregister(fd)
+        os.close(fd)
+    os.close(write)
 
 
 def test_timers_run_in_the_order_they_are_due(reactor: Reactor, clock: Clock) -> None:
