@@ -236,6 +236,7 @@ class Lab:
         folder = Path("/etc/netns") / machine.namespace
         folder.mkdir(parents=True)
         (folder / "resolv.conf").write_text("nameserver 127.0.0.1\n")
+        (folder / "hosts").write_text("127.0.0.1 localhost\n")  # not the machine's own name, which SASL wants to know
         self.at_end(lambda: shutil.rmtree(folder))
         server = NameServer(machine)
         self.at_end(server.close)

@@ -41,6 +41,7 @@ from vanrouter.engine.security import (
 )
 from vanrouter.net.dial import Address, literal_addresses, resolve
 from vanrouter.net.listener import Acceptor, bind, text_address
+from vanrouter.net.names import ask_beside
 from vanrouter.net.tunnel import Proxy
 
 logger = logging.getLogger("vanrouter.engine.connection")
@@ -132,7 +133,7 @@ def addresses_for(host: str, port: str, family: str | None, *, is_passive: bool 
     """
     found = literal_addresses(host, port, is_passive=is_passive)
     if found is None:
-        found = resolve(host, port, is_passive=is_passive)
+        found = ask_beside(lambda: resolve(host, port, is_passive=is_passive))
     return of_family(found, family)
 
 

@@ -17,6 +17,7 @@ from vanrouter.engine.sasl import stand_guard
 from vanrouter.errors import ConfigError, VanrouterError
 from vanrouter.mgmt.config import Configuration
 from vanrouter.mgmt.options import EXIT_INTERRUPTED, StartOptions
+from vanrouter.net.names import ask_no_name_server
 from vanrouter.server.site import Site
 
 logger = logging.getLogger("vanrouter.core.router")
@@ -75,6 +76,7 @@ def run(configuration: Configuration, options: StartOptions) -> int:
     if sys.implementation.name == "cpython":  # PyPy's collector is of another kind
         gc.freeze()
         gc.set_threshold(*COLLECT_AFTER)
+    ask_no_name_server()
     site.reactor.run()
     logger.info("Shut Down")
     signal.set_wakeup_fd(-1)
