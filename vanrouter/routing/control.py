@@ -462,6 +462,7 @@ class ControlPlane(Origins):
     def _change_topology(self, cause: str) -> None:
         self._is_dirty = True
         self._newest = None
+        self._nodes.note_change()
         self._causes.note(cause)
 
     def _link_states(self) -> Mapping[str, Peers]:

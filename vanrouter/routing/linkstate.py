@@ -204,6 +204,8 @@ class NodeTable:
         self._nodes: dict[str, Node] = {}
         self.max_routers = max_routers
         self.refused = 0
+        self._named: set[str] | None = None
+        """Who is among anybody's peers; None after a change, until somebody asks."""
 
     def __iter__(self) -> Iterator[Node]:
         return iter(self._nodes.values())
@@ -233,8 +235,17 @@ class NodeTable:
         del self._nodes[node.id]
 
     def is_named(self, router_id: str) -> bool:
-        """Whether any router has this one among its peers."""
-        return any(router_id in node.peers for node in self._nodes.values())
+        """Whether any router has this one among its peers.
+
+        Asked of many in a row: when a large network starts, of each router that is not reached within seconds.
+        """
+        if self._named is None:
+            self._named = set().union(*[node.peers for node in self._nodes.values()])
+        return router_id in self._named
+
+    def note_change(self) -> None:
+        """Take in that some router's peers have changed."""
+        self._named = None
 
     def link_states(self, own_peers: dict[str, int]) -> dict[str, dict[str, int]]:
         """Return the input of path computation, the own link state first."""

@@ -131,5 +131,9 @@ def test_table_is_bounded() -> None:
     assert table.is_named("C")
     assert not table.is_named("B")
     assert table.link_states({"B": 1}) == {"A": {"B": 1}, "B": {"C": 4}, "C": {}}
+    first.peers = {"B2": 1}
+    table.note_change()
+    assert table.is_named("B2")
+    assert not table.is_named("C")
     table.delete(first)
     assert table.get("B") is None
