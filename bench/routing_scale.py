@@ -4,7 +4,7 @@ Runs the control plane in the simulator of the property tests, in virtual time, 
 
 - cold start of random graphs of degree 4: virtual seconds until every router has a route to and the addresses of every
   other, beside the bound of diameter + 5 s; and again after the router with most neighbours is killed. 2,000 routers in
-  one process take about 12 GB and half an hour;
+  one process take 10 GB, and half an hour of a processor that is shared;
 - one recomputation at 500 and 2,000 routers: own routes, the tree of one more ingress, own routes after one link state
   has changed; and all that a router does when such a link state comes in, routes installed;
 - 50 idle routers: processor seconds for one of virtual time, all together;
