@@ -481,6 +481,6 @@ class Router:
             streams.retire()
         elif not connection.is_closed:
             has_detached = streams.scrub(kept, SCRUB_AT_ONCE)
-            if streams.idle > kept:
+            if streams.idle > kept or streams.may_retire:  # its last stream may end with an outcome, not with a release
                 pause_s = SCRUB_PAUSE_S if has_detached else SCRUB_INTERVAL_S
                 self._scrubbing[connection] = self.reactor.call_later(pause_s, lambda: self._scrub(connection))

@@ -116,8 +116,8 @@ class StreamLinks:
             self._connection.parent.trunks.remove(self._connection)
 
     @property
-    def can_retire(self) -> bool:
-        """It is worth replacing, and the peer understands how."""
+    def may_retire(self) -> bool:
+        """It is worth replacing when it has no stream open, and the peer understands how."""
         return (
             self._connection.role is Role.INTER_ROUTER_DATA
             and self._connection.is_outbound
@@ -125,9 +125,12 @@ class StreamLinks:
             and self._connection.peer.is_vanrouter
             and self.is_large
             and self.session is not None
-            and not self._connection.outgoing
-            and not self._connection.incoming
         )
+
+    @property
+    def can_retire(self) -> bool:
+        """It has none."""
+        return self.may_retire and not self._connection.outgoing and not self._connection.incoming
 
     def close_if_retired(self) -> None:
         """End a retiring connection when its last stream has (the listener's side)."""

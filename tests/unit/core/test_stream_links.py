@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.unit.core.ends import Answers, Service
 from tests.unit.core.engines import ACCEPTED, MODIFIED, World, message
+from vanrouter.core.router import SCRUB_INTERVAL_S
 from vanrouter.core.stream import STREAM_FLAGS
+from vanrouter.core.stream_links import StreamLinks
 from vanrouter.engine import proton
 from vanrouter.engine.messages import encode_stream_head
 
@@ -100,3 +104,25 @@ def test_links_are_used_in_the_order_they_became_idle(world: World) -> None:
     assert len(service.streams) == 60
     world.check()
     subscription.cancel()
+
+
+def test_a_large_connection_is_looked_at_until_it_is_replaced(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its last stream may end with an outcome that comes long after its link went back to the pool."""
+    near, _ = world.chain("A", "B")
+    connection = next(found for found in near.amqp_connections.values() if found.is_router)
+    looks = 0
+    retired: list[None] = []
+
+    def look(_: StreamLinks) -> bool:
+        nonlocal looks
+        looks += 1
+        return looks == 4
+
+    monkeypatch.setattr(StreamLinks, "is_large", True)
+    monkeypatch.setattr(StreamLinks, "may_retire", property(lambda _: not retired))
+    monkeypatch.setattr(StreamLinks, "can_retire", property(look))
+    monkeypatch.setattr(StreamLinks, "retire", lambda _: retired.append(None))
+    near.scrub_later(connection)
+    world.advance(10 * SCRUB_INTERVAL_S)
+    assert len(retired) == 1
+    assert looks == 4, "and not once more"
