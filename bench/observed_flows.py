@@ -13,8 +13,8 @@ LEFT_OUT = NO_ROUTER | {SKROUTERD}
 """The C router records 5,000 at most."""
 WARM_UP = False
 ROUNDS_AT_MOST = 1
-FLOWS = 10_000
-"""A process that holds one end of each needs as many descriptors."""
+FLOWS = 9_000
+"""As many as two processes with 20,000 descriptors each can hold both ends of."""
 SETTLE_S = 8.0
 """Longer than ends of flows are held, and than a flush takes."""
 IDLE_S = 5.0
