@@ -79,6 +79,9 @@ class Sending:
         if not sender.ready or sender.connection.engine.blocked:
             delivery.section = section
             delivery.content = bytes(VIEW[start:end]) if content is None else content
+            producer = delivery.receiver or delivery.holds
+            if producer is not None:
+                producer.connection.engine.read_less()
             self._enqueue(sender, delivery)
             return
         link = sender.pn

@@ -44,8 +44,8 @@ logger = logging.getLogger(__name__)
 READ_BYTES = 256 * 1024
 """Octets taken from a socket in a turn at most."""
 
-SHARED_READ_BYTES = 16 * 1024
-"""Octets taken in a turn at least from a connection that shares the turn with others."""
+LEAST_READ_BYTES = 16 * 1024
+"""The same of a connection whose messages cannot go on; it doubles with each turn in which all of them could."""
 
 WRITE_BYTES = 256 * 1024
 """Octets gathered for one `send`."""
@@ -93,8 +93,6 @@ class Loop(Protocol):
     now: float
     """At the beginning of this turn."""
     dirty: set[Any]
-    ready: int
-    """Descriptors that this turn serves."""
 
     @property
     def clock(self) -> Callable[[], float]:
@@ -178,8 +176,9 @@ class EngineConnection:
         "leftover",
         "loop",
         "lost",
+        "read_bytes",
+        "reads_less",
         "requires_auth",
-        "shares_turns",
         "transport",
     )
 
@@ -200,10 +199,11 @@ class EngineConnection:
         """Events wait for the next turn; nothing is read or written before."""
         self.comes_first = False
         """Many others hang on it: it does not wait until each of them was served."""
-        self.shares_turns = False
-        """The more descriptors a turn serves, the less it takes from this one: it is one of many that send, and the
-        connection that carries on what they send has one turn of theirs. Not for a channel that cannot leave octets
-        unread, as TLS, which has taken them from the socket."""
+        self.read_bytes = READ_BYTES
+        """What is taken from the socket next at most."""
+        self.reads_less = False
+        """It may: not a router's, which others would wait for, nor a channel's that has taken octets from the socket
+        already, as TLS has."""
         self.leftover: memoryview | None = None
         self.lost = False
         self.closing = False
@@ -243,9 +243,8 @@ class EngineConnection:
             self._read()
 
     def _read(self) -> None:
-        limit = max(SHARED_READ_BYTES, READ_BYTES // self.loop.ready) if self.shares_turns else 0
         try:
-            count = self.channel.recv_into(_inbuf, limit)
+            count = self.channel.recv_into(_inbuf, self.read_bytes)
         except BlockingIOError:
             return
         except OSError as error:
@@ -254,6 +253,8 @@ class EngineConnection:
         if count == 0:
             self._end_of_input("connection aborted")
             return
+        if self.read_bytes < READ_BYTES:
+            self.read_bytes *= 2
         self.bytes_in += count
         self.heard_at = self.loop.now
         self.loop.dirty.add(self)
@@ -278,6 +279,11 @@ class EngineConnection:
         if has_failed or (self.requires_auth and not proton.transport_is_authenticated(transport)):
             return proton.condition_text(proton.transport_condition(transport)) or UNEXPECTED
         return None
+
+    def read_less(self) -> None:
+        """What came in has to wait here: what goes on has its turns first, and producers their sockets to wait in."""
+        if self.reads_less:
+            self.read_bytes = LEAST_READ_BYTES
 
     def _end_of_input(self, reason: str) -> None:
         proton.transport_close_tail(self.transport)

@@ -74,8 +74,6 @@ class Reactor:
         self.now: float = clock()
         """Seconds of the monotonic clock at the beginning of this turn."""
         self.dirty: set[Flushable] = set()
-        self.ready = 1
-        """Descriptors that this turn serves, or the last one that had any."""
         self.crashes = 0
         """Callbacks that raised; each is a bug."""
         self.turns = 0
@@ -226,8 +224,6 @@ class Reactor:
             if self._full_turns >= FIRST_TURNS:
                 self._full_turns = 0
                 ready = list({**dict(self._first.poll(0, MAX_EVENTS)), **dict(ready)}.items())
-        if ready:
-            self.ready = len(ready)
         for fd, mask in ready:
             callback = callbacks.get(fd)
             if callback is not None:

@@ -12,9 +12,9 @@ from tests.unit.engine.pumps import Notes, Pumps
 from vanrouter.engine import proton
 from vanrouter.engine.connection import (
     CLOSE_GRACE_S,
+    LEAST_READ_BYTES,
     READ_BYTES,
     READABLE,
-    SHARED_READ_BYTES,
     TURN_S,
     UNASKED_EVENTS,
     UNOPENED,
@@ -160,18 +160,25 @@ def test_close(pumps: Pumps, condition: tuple[str, str] | None) -> None:
     assert pumps.sockets[0].fileno() == -1
 
 
-def test_one_of_many_that_send_is_read_in_parts(pumps: Pumps) -> None:
+def test_less_is_read_of_what_cannot_go_on(pumps: Pumps) -> None:
     pumps.start()
-    before = pumps.far.bytes_in
     empty_frame = b"\0\0\0\x08\x02\0\0\0"
-    size = pumps.sockets[0].send(empty_frame * (3 * SHARED_READ_BYTES // len(empty_frame)))
-    pumps.far.shares_turns = True
-    pumps.reactor.ready = READ_BYTES // SHARED_READ_BYTES
-    pumps.far.on_ready(READABLE)
-    assert pumps.far.bytes_in - before == SHARED_READ_BYTES
-    pumps.reactor.ready = 1
-    pumps.far.on_ready(READABLE)
-    assert pumps.far.bytes_in - before == size
+    left = pumps.sockets[0].send(empty_frame * (8 * LEAST_READ_BYTES // len(empty_frame)))
+
+    def read() -> int:
+        before = pumps.far.bytes_in
+        pumps.far.on_ready(READABLE)
+        return pumps.far.bytes_in - before
+
+    pumps.far.reads_less = True
+    pumps.far.read_less()
+    assert [read(), read()] == [LEAST_READ_BYTES, 2 * LEAST_READ_BYTES]
+    pumps.far.read_less()
+    assert read() == LEAST_READ_BYTES
+    pumps.far.reads_less = False
+    pumps.far.read_bytes = READ_BYTES
+    pumps.far.read_less()
+    assert read() == left - 4 * LEAST_READ_BYTES
 
 
 def test_nobody_answers_the_close(pumps: Pumps) -> None:
