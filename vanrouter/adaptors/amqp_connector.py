@@ -122,8 +122,9 @@ class AmqpConnector:
     def silence_s(self, dial: _Dial) -> float:
         """Return for how long a connection may be silent, 0 for any time.
 
-        HELLOs come on the control connection of an interior peer, the empty frames of AMQP, every quarter of the idle
-        time-out, on the others.
+        HELLOs come on the control connection of an interior peer, the empty frames of AMQP on the others. A peer looks
+        whether one is due a quarter of the idle time-out after it has said something, at the next full second, and
+        again a quarter later: ten of 16 seconds may pass.
         """
         settings = self.settings
         if not settings.role.is_router:
@@ -131,7 +132,7 @@ class AmqpConnector:
         age = self._router.control.plane.settings.hello_max_age_s
         if settings.role is Role.INTER_ROUTER and dial.is_control:
             return SILENT_HELLO_AGES * age
-        return max(SILENT_HELLO_AGES * age, settings.idle_timeout_s / 2 + 1) if settings.idle_timeout_s else 0.0
+        return max(SILENT_HELLO_AGES * age, settings.idle_timeout_s * 3 / 4) if settings.idle_timeout_s else 0.0
 
     def end_silent(self, control: Connection) -> float:
         """Make anew what has been silent for too long; return after how long to look again, 0 when it is over.

@@ -23,13 +23,13 @@ from vanrouter.net.tunnel import Proxy
 class Pair:
     """Two interior routers, one with a listener, one with a connector to it."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, idle_timeout_s: int = 0) -> None:
         self.world = world
         self.near: Router = world.interior("N")
         self.far: Router = world.interior("F")
         self.listener = AmqpListener(
             AmqpConnections(self.far),
-            AmqpSettings(name="l", host="127.0.0.1", port="0", role=Role.INTER_ROUTER, idle_timeout_s=0),
+            AmqpSettings(name="l", host="127.0.0.1", port="0", role=Role.INTER_ROUTER, idle_timeout_s=idle_timeout_s),
         )
         self.listener.open()
         assert self.listener._acceptor is not None
@@ -40,7 +40,7 @@ class Pair:
             port=str(self.port),
             role=Role.INTER_ROUTER,
             data_connections=1,
-            idle_timeout_s=0,
+            idle_timeout_s=idle_timeout_s,
         )
 
     def connector(self, settings: AmqpSettings | None = None) -> AmqpConnector:
@@ -227,3 +227,26 @@ def test_another_group_when_the_peer_drops_it_without_a_word(
     assert connector.correlator not in ("", before)
     assert connector.connection is not None
     assert connector.connection.correlator == connector.correlator
+
+
+@pytest.mark.parametrize("idle_timeout_s", [8, 16, 60])
+def test_a_connection_that_nobody_uses_is_not_taken_for_silent(world: World, idle_timeout_s: int) -> None:
+    """Whenever it was opened within a second, and though each timer runs late, as it does in life.
+
+    Its peer looks at full seconds whether an empty frame is due.
+    """
+    longest_s = 0.0
+    for _ in range(10):
+        pair = Pair(world, idle_timeout_s)
+        connector = pair.connector()
+        dial = connector._dials[1]
+        data = dial.connection
+        for _ in range(15 * idle_timeout_s):
+            world.time += 0.1
+            world.turn()
+            world.settle()
+            assert dial.connection is data is not None
+            longest_s = max(longest_s, dial.silent_for())
+        assert longest_s < connector.silence_s(dial) - 0.5
+        pair.close()
+        world.advance(0.13)
