@@ -69,7 +69,10 @@ def load(world: World, name: str, port: int) -> tuple[float, int]:
         body = world.folder / "message"
         body.write_bytes(MESSAGE)
         argv += ["-d", str(body), "-H", "content-type: application/grpc", "-H", "te: trailers"]
-    said = subprocess.run(argv, capture_output=True, text=True, timeout=ANSWER_TIMEOUT_S, check=True).stdout
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=ANSWER_TIMEOUT_S, check=False)
+    if done.returncode:
+        raise BenchError(f"{' '.join(argv)}: {(done.stderr or done.stdout).strip()[-500:]}")
+    said = done.stdout
     if name == "http1":
         rate, count = re.search(r"Requests/sec:\s+([\d.]+)", said), re.search(r"(\d+) requests in", said)
         bad = re.search(r"Non-2xx.*|Socket errors.*", said)

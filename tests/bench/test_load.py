@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
-from bench.harness.processes import Programs
+from bench.harness.networks import World
+from bench.harness.processes import BenchError, Programs
+from bench.http_requests import load
 from bench.load.http_octets import REQUEST, RESPONSE, SIZE
+from tests.system.process import free_port
 
 ANSWER_S = 30.0
 
@@ -65,3 +70,10 @@ def test_held_connections_echo_when_asked(programs: Programs) -> None:
     assert load.process.stdin is not None
     load.process.stdin.close()
     assert load.answer(ANSWER_S) == {"closed": 250}
+
+
+def test_a_router_that_has_died_is_said_to_have(tmp_path: Path) -> None:
+    """The benchmark goes on with the others."""
+    world = cast("World", SimpleNamespace(seconds=0.5, folder=tmp_path))
+    with pytest.raises(BenchError, match="refused"):
+        load(world, "http1", free_port())
