@@ -12,6 +12,8 @@ C_MAX_ROUTERS = 128
 OTHERS = C_MAX_ROUTERS - 2
 """Those besides itself and the neighbour that tells it of them."""
 
+MAX_NAMES = 4096
+"""Names remembered of each kind at most: a peer may make up as many as it likes."""
 
 PATIENCE = 10
 """So many messages of a router may pass before a full neighbour addresses it, which it does with those it knows."""
@@ -35,7 +37,8 @@ class Room:
 
     def note_known(self, router_id: str) -> None:
         """Take in that it addresses a router, which it does with each as soon as it knows it."""
-        self._known.add(router_id)
+        if len(self._known) < MAX_NAMES:
+            self._known.add(router_id)
         self._guessed.pop(router_id, None)
         self._strangers.discard(router_id)
         while self._guessed and len(self._known) + len(self._guessed) > OTHERS:
@@ -56,6 +59,8 @@ class Room:
             return True
         if left == 0:
             del self._guessed[router_id]
+            if len(self._strangers) >= MAX_NAMES:
+                self._strangers.clear()  # all may try again
             self._strangers.add(router_id)
             return False
         self._guessed[router_id] = left - 1

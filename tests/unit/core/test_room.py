@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vanrouter.core.room import C_MAX_ROUTERS, OTHERS, PATIENCE, Room
+from vanrouter.core.room import C_MAX_ROUTERS, MAX_NAMES, OTHERS, PATIENCE, Room
 
 
 def test_the_first_to_come() -> None:
@@ -50,3 +50,17 @@ def test_those_that_it_never_addresses() -> None:
     assert [room.admits("R1") for _ in range(PATIENCE + 1)][-1] is False
     room.forget("R2")
     assert room.admits("R1"), "everybody may try again"
+
+
+def test_names_that_a_peer_makes_up_are_not_remembered_without_end() -> None:
+    room = Room()
+    for number in range(OTHERS + 1):
+        room.admits(f"r{number}")
+    assert room.is_full
+    for number in range(2 * MAX_NAMES):
+        while room.admits(f"r{number}"):
+            pass
+    assert 0 < len(room._strangers) <= MAX_NAMES
+    for number in range(2 * MAX_NAMES):
+        room.note_known(f"k{number}")
+    assert len(room._known) == MAX_NAMES
