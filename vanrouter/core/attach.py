@@ -39,6 +39,7 @@ NO_ROUTE = ("qd:no-route-to-dest", "No route to the destination node")
 NOT_FOUND = ("amqp:not-found", "Node not found")
 NO_TRANSACTIONS = ("amqp:not-implemented", "Transactions are not supported")
 ADDRESS_TOO_LONG = ("amqp:invalid-field", f"an address may have {MAX_ADDRESS_LENGTH} characters at most")
+ADDRESS_NO_TEXT = ("amqp:decode-error", "an address is to be text in UTF-8")
 TOO_MANY_LINKS = ("amqp:resource-limit-exceeded", "too many links on this connection")
 """Answers of section 1.7."""
 
@@ -250,8 +251,9 @@ class Attacher:
             text = router.space.dynamic_target(random_suffix())
             proton.terminus_set_address(proton.link_target(pn), text.encode())
         assert text is not None
-        if len(text) > MAX_ADDRESS_LENGTH:
-            self._refuse(pn, ADDRESS_TOO_LONG)
+        fault = _fault_of(target, text)
+        if fault is not None:
+            self._refuse(pn, fault)
             return
         internal = router.internal_receiver(text)
         if internal is not None:
@@ -324,8 +326,9 @@ class Attacher:
         if text is None:
             self._refuse(pn, NO_ROUTE)
             return
-        if len(text) > MAX_ADDRESS_LENGTH:
-            self._refuse(pn, ADDRESS_TOO_LONG)
+        fault = _fault_of(source, text)
+        if fault is not None:
+            self._refuse(pn, fault)
             return
         internal = router.internal_sender(text)
         if internal is not None:
@@ -358,3 +361,10 @@ class Attacher:
         sender.address = address
         router.table.add_consumer(address, sender)
         router.on_consumer_added(address, sender)
+
+
+def _fault_of(terminus: Any, text: str) -> tuple[str, str] | None:
+    """Return why the address of a peer's terminus, `text`, cannot be one: all routers are told of it."""
+    if len(text) > MAX_ADDRESS_LENGTH:
+        return ADDRESS_TOO_LONG
+    return None if proton.is_utf8(proton.terminus_get_address(terminus)) else ADDRESS_NO_TEXT

@@ -243,6 +243,12 @@ class ControlHost:
     # Commands of the plane.
 
     def _execute(self, commands: list[Command]) -> None:
+        try:
+            self._carry_out(commands)
+        finally:
+            self._arm()  # whatever went wrong with one of them: without HELLOs the network would lose this router
+
+    def _carry_out(self, commands: list[Command]) -> None:
         encoded: dict[int, bytes] = {}
         for command in commands:
             if type(command) is SendControl:
@@ -261,7 +267,6 @@ class ControlHost:
                 if command.is_new_topology:
                     self.last_topology_change = self._router.wall_clock()
                 logger.info("%s", command.reason)
-        self._arm()
 
     def _arm(self) -> None:
         deadline = self.plane.next_deadline()

@@ -324,7 +324,7 @@ def _octets(width: int, kind: Callable[[bytes], Any]) -> _Decoder:
 
 
 def _to_char(number: int) -> Char:
-    if number > 0x10FFFF:
+    if number > 0x10FFFF or 0xD800 <= number <= 0xDFFF:  # a surrogate could not be encoded again
         raise _broken("char beyond Unicode")
     return Char(chr(number))
 

@@ -319,8 +319,17 @@ def tracer(write: Callable[[Any, Any], None]) -> Any:
 
 
 def text(pointer: Any) -> str | None:
-    """Return a C string as text, or None for NULL. Octets that are not UTF-8 are kept as surrogates."""
-    return None if pointer == NULL else _string(pointer).decode("utf-8", "surrogateescape")
+    """Return a C string as text, or None for NULL. Octets of a peer that are not UTF-8 become U+FFFD.
+
+    So that each text can be encoded again: what names an address goes to all routers.
+    """
+    return None if pointer == NULL else _string(pointer).decode("utf-8", "replace")
+
+
+def is_utf8(pointer: Any) -> bool:
+    """Tell whether `text` gives a C string as it is; the engine takes any octets of a peer for a string."""
+    found = text(pointer)
+    return found is None or "\ufffd" not in found or found.encode() == _string(pointer)
 
 
 def condition_text(condition: Any) -> tuple[str, str] | None:
@@ -333,7 +342,7 @@ def condition_text(condition: Any) -> tuple[str, str] | None:
 def set_condition(condition: Any, name: str, description: str) -> None:
     """Fill a condition for the wire."""
     condition_set_name(condition, name.encode())
-    condition_set_description(condition, description.encode("utf-8", "surrogateescape"))
+    condition_set_description(condition, description.encode("utf-8", "backslashreplace"))
 
 
 def put_encoded(data: Any, octets: bytes) -> None:

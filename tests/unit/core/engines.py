@@ -462,7 +462,7 @@ class _Link:
         proton.terminus_set_type(proton.link_source(pn), proton.TERMINUS_SOURCE)
         proton.terminus_set_type(proton.link_target(pn), proton.TERMINUS_TARGET)
         if address is not None:
-            proton.terminus_set_address(end, address.encode())
+            proton.terminus_set_address(end, address.encode("utf-8", "surrogateescape"))
         if dynamic:
             proton.terminus_set_dynamic(end, True)
         if capabilities:

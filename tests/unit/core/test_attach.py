@@ -65,6 +65,21 @@ def test_an_address_that_is_too_long_harms_no_other(world: World) -> None:
         assert receiver.contents
 
 
+def test_an_address_that_is_no_text_harms_no_other(world: World) -> None:
+    near, far = world.chain("A", "B")
+    client = world.client(far)
+    name = "caf\udce9"  # octets of Latin-1
+    for link in (client.receiver(name), client.sender(name), client.receiver(dynamic=True, address=name)):
+        assert link.condition == ("amqp:decode-error", "an address is to be text in UTF-8")
+    assert not client.receiver("caf\ufffd").is_refused
+    receiver = client.receiver("café", auto=ACCEPTED)
+    sender = world.client(near).sender("café")
+    world.until(lambda: sender.credit)
+    sender.send(message(body="x"))
+    world.settle()
+    assert receiver.contents
+
+
 @pytest.mark.parametrize("by_default", [True, False])
 def test_an_unavailable_address(world: World, by_default: bool) -> None:
     router = world.router(default_treatment=Treatment.UNAVAILABLE if by_default else Treatment.BALANCED)
