@@ -138,12 +138,11 @@ class SocketTransport:
         """Connect to the first of the addresses that answers. Nothing is told before this returns."""
         if len(targets) == 1:
             sock, error = begin_connect(targets[0])
+            if sock is None:
+                self.reactor.call_soon(lambda: self.on_connect_failed(error))
+                return
             if error == 0:
                 self.take(sock)
-                return
-            if error != errno.EALREADY:
-                sock.close()
-                self.reactor.call_soon(lambda: self.on_connect_failed(error))
                 return
             self._connecting = Connecting(self.reactor, [], self)
             self._connecting.adopt(sock)

@@ -74,13 +74,12 @@ class ConnectorFlow(Flow):
         """Try the addresses of the server."""
         if len(targets) == 1:
             sock, error = begin_connect(targets[0])
-            if error == 0:
-                self.on_connected(sock)
-                return
-            if error != errno.EALREADY:
-                sock.close()
+            if sock is None:
                 # Not before the router has the sink that it asked for.
                 self.shared.reactor.call_soon(lambda: self.on_connect_failed(error))
+                return
+            if error == 0:
+                self.on_connected(sock)
                 return
             self.connecting = Connecting(self.shared.reactor, [], self)
             self.connecting.adopt(sock)

@@ -206,17 +206,19 @@ class Resolver:
             done(result)
 
 
-def begin_connect(target: Address) -> tuple[socket.socket, int]:
+def begin_connect(target: Address) -> tuple[socket.socket | None, int]:
     """Begin a connection without waiting.
 
     The second call asks how the first went: to a server on the same host, the handshake is over by then, and a turn
     of the loop is saved.
 
     Returns:
-        The socket and 0 when it is connected, EALREADY while it is not, or another error number.
+        The socket, and 0 when it is connected or EALREADY while it is not; no socket and another error number when it
+        cannot be: refused, or the process has no descriptor left.
     """
-    sock = socket.socket(target.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    sock: socket.socket | None = None
     try:
+        sock = socket.socket(target.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         error = sock.connect_ex(target.address)
         if error == errno.EINPROGRESS:
@@ -225,6 +227,9 @@ def begin_connect(target: Address) -> tuple[socket.socket, int]:
         error = failure.errno or errno.EINVAL
     if error == errno.EISCONN:
         error = 0
+    if sock is not None and error not in (0, errno.EALREADY):
+        sock.close()
+        sock = None
     return sock, error
 
 
@@ -255,14 +260,13 @@ class Connecting:
         """Try the first address; the owner may be called before this returns."""
         while self._targets and self._owner is not None:
             sock, error = begin_connect(self._targets.pop())
-            if error == 0:
+            if sock is None:
+                self._last_error = error
+            elif error == 0:
                 self._succeed(sock)
-            elif error == errno.EALREADY:
+            else:
                 self.adopt(sock)
                 return
-            else:
-                sock.close()
-                self._last_error = error
         if not self._open and self._owner is not None:
             owner, self._owner = self._owner, None
             owner.on_connect_failed(self._last_error)

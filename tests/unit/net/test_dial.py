@@ -117,18 +117,25 @@ def test_a_server_on_this_host_is_reached_at_once() -> None:
     server = listening()
     sock, error = begin_connect(target(server.getsockname()[1]))
     assert error == 0
+    assert sock is not None
     assert sock.getpeername() == server.getsockname()
     sock.close()
     server.close()
-    sock, error = begin_connect(target(free_port()))
-    assert error == errno.ECONNREFUSED
-    sock.close()
+    assert begin_connect(target(free_port())) == (None, errno.ECONNREFUSED)
 
 
 def test_an_address_that_cannot_be_is_an_error() -> None:
     sock, error = begin_connect(Address(socket.AF_INET, ("255.255.255.255", 1)))
+    assert sock is None
     assert error not in (0, errno.EALREADY)
-    sock.close()
+
+
+def test_a_process_without_descriptors_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> Any:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("vanrouter.net.dial.socket.socket", fail)
+    assert begin_connect(target(1)) == (None, errno.EMFILE)
 
 
 def test_a_port_that_is_no_service_is_named() -> None:
