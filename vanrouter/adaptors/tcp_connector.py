@@ -32,6 +32,7 @@ from vanrouter.core.stream import (
     StreamHead,
 )
 from vanrouter.engine.messages import STREAM_CONTENT_TYPE, STREAM_VERSION, encode_stream_head
+from vanrouter.errors import ConfigError
 from vanrouter.net.dial import Address, Connecting, Resolver, begin_connect
 from vanrouter.net.health import Health
 from vanrouter.net.reactor import IN, OUT
@@ -245,7 +246,13 @@ class TlsConnectorFlow(TlsFlow, ConnectorFlow):
         if self.sock is not None:
             files = self.service.config.tls
             assert files is not None  # the class says so
-            self.begin_tls(self.service.tls_context(self.alpn), self.service.host, files)
+            try:
+                context = self.service.tls_context(self.alpn)
+            except ConfigError as error:  # a file that could be read before: the router that asks is not to blame
+                self.service.handshake_failed(self, error)
+                self.drop()
+                return
+            self.begin_tls(context, self.service.host, files)
 
     def hold_input(self) -> None:
         if not self.is_shaking:
@@ -335,7 +342,11 @@ class ConnectorService(Service):
         return self._subscription is not None
 
     def tls_context(self, alpn: str | None) -> Any:
-        """Return the TLS context that offers `alpn`."""
+        """Return the TLS context that offers `alpn`.
+
+        Raises:
+            ConfigError: it is the first of that name, and a file of the sslProfile can be read no more.
+        """
         assert self.config.tls is not None
         context = self._contexts.get(alpn)
         if context is None:

@@ -194,7 +194,7 @@ class Service:
                 self.shared.recorder.end(record)
             router.trimmer.note_ends()
 
-    def handshake_failed(self, flow: Flow, error: OSError) -> None:
+    def handshake_failed(self, flow: Flow, error: Exception) -> None:
         """Count and log a TLS handshake that went wrong."""
         self.handshake_failures += 1
         if flow.record is not None:

@@ -29,15 +29,12 @@ class TlsFlow(Flow):
     credentials: TlsFiles
     """The sslProfile as it was when the flow began."""
     is_shaking = True
-    has_closed_output: bool
-    is_closing: bool
+    has_closed_output = False
+    is_closing = False
 
     def begin_tls(self, context: ssl.SSLContext, server_name: str | None, credentials: TlsFiles) -> None:
         """Shake hands; `on_handshake` follows."""
         assert self.sock is not None
-        self.is_shaking = True
-        self.has_closed_output = False
-        self.is_closing = False
         self.credentials = credentials
         self.tls = Tls(self.sock, context, server_name)
         self.ends_at = self.shared.reactor.now + HANDSHAKE_TIMEOUT_S

@@ -369,6 +369,10 @@ _HTTP_PROPERTIES = {
 """By the version of HTTP that a stream of one exchange speaks (HTTP over AMQP, section 6)."""
 
 
+MAX_ALPN_OCTETS = 255
+"""Of a protocol's name (RFC 7301, section 3.1); those that exist are ASCII."""
+
+
 class StreamProperties:
     """What the application properties of a stream say."""
 
@@ -377,7 +381,8 @@ class StreamProperties:
     def __init__(self, properties: dict[Any, Any]) -> None:
         version, alpn, http = properties.get("V"), properties.get("alpn"), properties.get("vr.http")
         self.version = version if isinstance(version, int) else None
-        self.alpn = alpn if isinstance(alpn, str) else None
+        is_name = isinstance(alpn, str) and 0 < len(alpn) <= MAX_ALPN_OCTETS and alpn.isascii()
+        self.alpn: str | None = alpn if is_name else None
         self.http = http if isinstance(http, str) else None
         self.is_vanrouter = bool(properties.get("vr"))
 

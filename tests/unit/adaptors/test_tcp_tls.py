@@ -240,6 +240,19 @@ def test_a_connector_offers_what_the_client_negotiated(loop: Loop, good: Credent
     assert server.receive_exactly(1) == b"x"
 
 
+def test_files_that_are_gone_end_the_flow_alone(loop: Loop, pki: Pki) -> None:
+    mine = pki.issue("gone")
+    site = Site(loop, listener={"tls": files(mine)}, connector={"tls": files(mine), "host": "localhost"})
+    trusting = client_context(mine, alpn=["h2"])
+    Path(mine.cert).unlink()
+    client = Secured(site.client(), trusting, "localhost")
+    with contextlib.suppress(ConnectionResetError, ssl.SSLError):
+        assert client.receive_all() == b""
+    loop.wait_for(lambda: site.connector.handshake_failures == 1)
+    site.wait_until_empty()
+    assert not loop.reactor.crashes
+
+
 def secure_client_later(site: Site, credentials: Credentials, alpn: list[str]) -> Callable[[], Secured]:
     """Connect beside the test, which has to play the server meanwhile."""
     made: list[Secured] = []

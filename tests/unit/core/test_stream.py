@@ -29,13 +29,14 @@ def test_what_a_vanrouter_writes() -> None:
         assert parse_stream_head(octets, 0, end, NO_ANNOTATIONS) is NEED_MORE
 
 
-def test_what_routers_tolerate() -> None:
-    """TCP over AMQP, section 5.2."""
+@pytest.mark.parametrize("odd_alpn", [5, "", "x" * 256, "h\N{LATIN SMALL LETTER E WITH ACUTE}"])
+def test_what_routers_tolerate(odd_alpn: object) -> None:
+    """TCP over AMQP, section 5.2; RFC 7301 for what a name of a protocol can be."""
     properties = section(PROPERTIES, [None, None, "svc", None, "reply", 17, Symbol("application/octet-stream")])
     head, offset = parsed(properties + b"\x00\x53\x75\xa0\x00early")
     assert (head.version, head.correlation_id, head.is_vanrouter) == (None, None, False)
     assert offset == len(properties) + 5
-    odd = section(APPLICATION_PROPERTIES, {"V": "1", "alpn": 5, "other": True})
+    odd = section(APPLICATION_PROPERTIES, {"V": "1", "alpn": odd_alpn, "other": True})
     head, _ = parsed(properties + odd + b"\x00\x53\x77\x40")
     assert (head.version, head.alpn) == (None, None)
 
