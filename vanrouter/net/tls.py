@@ -80,19 +80,25 @@ def _context(protocol: int, files: TlsFiles) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION
     profile = f"for sslProfile '{files.name}'"
-    step = ""
+    step = wanted = ""
     try:
         if files.ca_file:
             step = f"Failed to configure TLS caCertFile {files.ca_file} {profile}"
+            wanted = "one or more certificates in PEM are needed"
             context.load_verify_locations(files.ca_file)
         if files.cert_file:
             step = f"Failed to set TLS certFile '{files.cert_file}' {profile}"
-            context.load_cert_chain(files.cert_file, files.key_file, files.password)
+            wanted = "it and privateKeyFile are to be PEM and belong together, and the password is to open the key"
+            # Without any password, OpenSSL would ask whoever sits at the terminal, and the loop would wait.
+            context.load_cert_chain(files.cert_file, files.key_file, files.password or "")
         if files.ciphers:
             step = f"Failed to configure TLS Ciphers '{files.ciphers}' {profile}"
+            wanted = "OpenSSL knows none of them; `openssl ciphers` lists what it knows"
             context.set_ciphers(files.ciphers)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError("sslProfile", f"{step}: {error}") from error
+    except ssl.SSLError as error:
+        raise ConfigError("sslProfile", f"{step}: {wanted}") from error
+    except OSError as error:
+        raise ConfigError("sslProfile", f"{step}: {error.strerror or error}") from error
     return context
 
 

@@ -1,12 +1,22 @@
 import socket
 import ssl
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from tests.system.pki import Credentials, Pki
 from vanrouter.errors import ConfigError
 from vanrouter.net.tls import Tls, TlsFiles, connector_context, listener_context
+
+PATIENCE_S = 20.0
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +46,26 @@ def test_profiles_are_checked(good: Credentials, tmp_path: Path) -> None:
     ):
         with pytest.raises(ConfigError, match="sslProfile"):
             make()
+
+
+def test_a_key_that_needs_a_password_is_never_asked_for_at_a_terminal(good: Credentials, tmp_path: Path) -> None:
+    key = load_pem_private_key(Path(good.key).read_bytes(), None)
+    locked = tmp_path / "locked.pem"
+    locked.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"open sesame")))
+    listener_context(files(good, key_file=str(locked), password="open sesame"), False)
+    code = f"from vanrouter.net.tls import *; listener_context({files(good, key_file=str(locked))!r}, False)"
+    # A session of its own has no terminal: whoever asks then reads from the standard input, and waits for ever.
+    asked = subprocess.Popen(
+        [sys.executable, "-c", code], start_new_session=True, stdin=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    try:
+        assert asked.wait(PATIENCE_S) == 1
+    finally:
+        asked.kill()
+        _, said = asked.communicate()
+    assert b"pass phrase" not in said
+    with pytest.raises(ConfigError, match="the password is to open the key"):
+        listener_context(files(good, key_file=str(locked)), False)
 
 
 def pair(good: Credentials, left: socket.socket, right: socket.socket, offered: str | None) -> tuple[Tls, Tls]:
