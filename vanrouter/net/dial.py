@@ -9,6 +9,7 @@ import errno
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -203,7 +204,7 @@ class Resolver:
         self._again = self._fallback = None
         waiting, self._waiting = self._waiting, []
         for done in waiting:
-            done(result)
+            self._reactor.call_apart(partial(done, result))
 
 
 def begin_connect(target: Address) -> tuple[socket.socket | None, int]:

@@ -19,6 +19,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from itertools import count
 from typing import Any, Protocol
 
@@ -157,6 +158,10 @@ class Reactor:
         """Call `callback()` at the end of this turn, before the flush. Not from other threads."""
         self._soon.append(callback)
 
+    def call_apart(self, callback: Callable[[], object]) -> None:
+        """Call `callback()` now, with a crash boundary of its own: for one of many that have their turn together."""
+        self._run(callback)
+
     def call_from_thread(self, callback: Callable[[], object]) -> None:
         """Call `callback()` in the loop's thread soon. The one method that other threads may use."""
         self._handed_over.append(callback)
@@ -175,7 +180,10 @@ class Reactor:
             self._work_waiting.append((work, done))
             return
         self._thread_count += 1
-        threading.Thread(target=self._work, args=(work, done), name="blocking", daemon=True).start()
+        try:
+            threading.Thread(target=self._work, args=(work, done), name="blocking", daemon=True).start()
+        except RuntimeError as error:  # the system allows the process no thread more
+            self.call_soon(partial(self._worked, done, error))
 
     def _work(self, work: Callable[[], Any], done: Callable[[Any], object]) -> None:
         result: Any
@@ -280,6 +288,8 @@ class Reactor:
     def _crashed(self, callback: Callable[..., object]) -> None:
         """The crash boundary: one connection's handler failed; it goes, everything else stays."""
         self.crashes += 1
+        if isinstance(callback, partial):
+            callback = callback.func
         logger.exception("Internal error in %s", getattr(callback, "__qualname__", callback))
         owner = getattr(callback, "__self__", None)
         on_crash = getattr(owner, "on_crash", None)

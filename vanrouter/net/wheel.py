@@ -6,6 +6,7 @@ its deadlines: a moving deadline (idle time) is looked at a few times within its
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Protocol
 
 from vanrouter.net.reactor import Reactor
@@ -61,4 +62,4 @@ class Wheel:
         while bucket:
             timed = bucket.pop()
             timed.bucket = None
-            timed.on_deadline(now)
+            self._reactor.call_apart(partial(timed.on_deadline, now))  # a bug of one is not to keep the others waiting

@@ -6,6 +6,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 
@@ -417,6 +418,31 @@ def test_a_callback_that_raises_ends_its_owner_only(
     reactor.run_once(0)
     assert (reactor.crashes, owner.crashes) == (1, 1)
     assert other.flushes == 4
+
+
+def test_one_of_many_that_raises_ends_itself_only(reactor: Reactor) -> None:
+    owner, other = Owner(), Output()
+    for callback in (partial(owner.on_time), other.flush):
+        reactor.call_apart(callback)
+    assert (reactor.crashes, owner.crashes, other.flushes) == (1, 1, 1)
+
+
+def test_work_for_which_there_is_no_thread_has_failed(reactor: Reactor, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("vanrouter.net.reactor.MAX_THREADS", 1)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    answers: list[object] = []
+    for _ in range(3):
+        reactor.run_in_thread(lambda: "done", answers.append)
+    reactor.run_once(0)
+    assert [str(answer) for answer in answers] == ["can't start new thread"] * 3
+    monkeypatch.undo()
+    reactor.run_in_thread(lambda: "done", answers.append)
+    while len(answers) < 4:
+        reactor.run_once(10)
+    assert answers[3] == "done"
 
 
 def test_a_crash_is_logged_with_its_traceback(reactor: Reactor, caplog: pytest.LogCaptureFixture) -> None:

@@ -11,6 +11,18 @@ class Entry:
         self.times.append(now)
 
 
+class Broken(Entry):
+    """One whose deadline finds a bug."""
+
+    is_ended = False
+
+    def on_deadline(self, now: float) -> None:
+        raise AttributeError("a bug")
+
+    def on_crash(self) -> None:
+        self.is_ended = True
+
+
 class Clock:
     def __init__(self) -> None:
         self.now = 1000.0
@@ -67,4 +79,19 @@ def test_many_entries_of_one_moment_are_one_timer() -> None:
     for _ in range(1000):
         wheel.schedule(Entry(), 60)
     assert len(reactor._timers) == 1
+    reactor.close()
+
+
+def test_a_bug_of_one_keeps_nobody_waiting() -> None:
+    clock = Clock()
+    reactor = Reactor(clock)
+    wheel = Wheel(reactor)
+    entries = [Entry() for _ in range(20)]
+    broken = Broken()
+    for entry in (*entries, broken):
+        wheel.schedule(entry, 0.01)
+    run(reactor, clock, TICK_S * 2)
+    assert all(len(entry.times) == 1 for entry in entries)
+    assert broken.is_ended
+    assert reactor.crashes == 1
     reactor.close()
