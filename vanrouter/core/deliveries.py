@@ -22,8 +22,7 @@ from vanrouter.core.table import CLOSEST, MULTICAST, UNAVAILABLE, Address, Local
 from vanrouter.core.treatment import Destination, choose
 from vanrouter.engine import proton
 from vanrouter.engine.annotations import Annotations, originated
-from vanrouter.engine.messages import scan
-from vanrouter.engine.values import NEED_MORE
+from vanrouter.engine.messages import priority_of
 
 if TYPE_CHECKING:
     from vanrouter.core.forwarder import Forwarder
@@ -327,8 +326,7 @@ def _send_to_one(router: Router, address: Address, content: bytes, annotations: 
         local = partial(_give_counted, destination, annotations, content, awaited)
         router.reactor.call_soon(local)
         return True
-    scanned = scan(content, 0, len(content), False)
-    sender = forwarder.sender_for(destination, address, 4 if scanned is NEED_MORE else scanned[0])
+    sender = forwarder.sender_for(destination, address, priority_of(content, 0, len(content)))
     if sender is None or (not sender.ready and len(sender.queue) >= sender.capacity):
         if sender is not None:
             sender.ease()

@@ -22,7 +22,7 @@ from vanrouter.core.table import Address, LocalService, Treatment
 from vanrouter.core.treatment import is_echo
 from vanrouter.engine import proton
 from vanrouter.engine.annotations import NO_ANNOTATIONS, Annotations
-from vanrouter.engine.messages import scan
+from vanrouter.engine.messages import priority_of
 from vanrouter.engine.proton import (
     delivery_local_state,
     delivery_pending,
@@ -32,7 +32,6 @@ from vanrouter.engine.proton import (
     link_advance,
     link_send,
 )
-from vanrouter.engine.values import NEED_MORE
 
 if TYPE_CHECKING:
     from vanrouter.core.connection import Connection
@@ -86,13 +85,16 @@ class Targets:
         return len(self.consumers) + len(self.neighbours) + len(self.services)
 
     def senders(self, content: bytes) -> list[Sender]:
-        """Return the links; towards neighbours those of the message's effective priority."""
+        """Return the links; towards neighbours those of the message's effective priority.
+
+        Raises:
+            PeerError: the message is broken.
+        """
         senders = list(self.consumers)
         if self.neighbours:
             priority = self._address.priority
             if priority is None:
-                scanned = scan(content, 0, len(content), False)
-                priority = 4 if scanned is NEED_MORE else scanned[0]
+                priority = priority_of(content, 0, len(content))
             for connection in self.neighbours:
                 link = connection.data_sender(priority)
                 if link is not None:

@@ -25,7 +25,7 @@ from vanrouter.core.table import BALANCED, MULTICAST, UNAVAILABLE, Address, Loca
 from vanrouter.core.transit import Discard, begin_routed, stream_link
 from vanrouter.core.treatment import Destination, choose, next_consumer
 from vanrouter.engine.annotations import NO_ANNOTATIONS, RESEND_RELEASED, STREAMING, Annotations, originated
-from vanrouter.engine.messages import scan
+from vanrouter.engine.messages import priority_of, scan
 from vanrouter.engine.proton import (
     delivery_remote_state,
     delivery_settle,
@@ -277,8 +277,11 @@ class Forwarder(Receiving, Sending):
         destination = choose(address, annotations, came_from, self.router.may_pass, delivery.tried)
         if not isinstance(destination, (Sender, Node)):
             return False
-        scanned = scan(content, 0, len(content), False)
-        sender = self.sender_for(destination, address, 4 if scanned is NEED_MORE else scanned[0])
+        try:
+            priority = priority_of(content, 0, len(content))
+        except PeerError:  # a consumer here got it as it is; no other router gets what it would have to refuse
+            return False
+        sender = self.sender_for(destination, address, priority)
         if sender is None:
             return False
         delivery.sender = sender
@@ -298,13 +301,13 @@ class Forwarder(Receiving, Sending):
         is_granted: bool = False,
     ) -> None:
         """Copy a complete message to all who take it. `is_granted`: its credit has been given back already."""
-        if not settled and delivery_remote_state(pn):  # a state came with the transfer: copies take it along
-            begin_routed(self, receiver, pn, content, annotations, 0, address, None, is_complete=True)
-            return
-        targets = multicast_targets(
-            self.router, address, annotations, receiver.connection, is_anonymous=receiver.address is None
-        )
         try:
+            if not settled and delivery_remote_state(pn):  # a state came with the transfer: copies take it along
+                begin_routed(self, receiver, pn, content, annotations, 0, address, None, is_complete=True)
+                return
+            targets = multicast_targets(
+                self.router, address, annotations, receiver.connection, is_anonymous=receiver.address is None
+            )
             senders = targets.senders(content)
         except PeerError as error:
             self.reject(receiver, pn, (error.condition, error.description))

@@ -30,7 +30,7 @@ from vanrouter.core.table import MULTICAST, UNAVAILABLE, Address, LocalService, 
 from vanrouter.core.treatment import Destination, Retry, choose
 from vanrouter.engine import proton
 from vanrouter.engine.annotations import RESEND_RELEASED, UNLIMITED, Annotations
-from vanrouter.engine.messages import scan
+from vanrouter.engine.messages import priority_of
 from vanrouter.engine.proton import (
     delivery_pending,
     delivery_remote_state,
@@ -80,6 +80,9 @@ def begin_routed(
         service: the destination, when it has been chosen already.
         is_complete: all octets are in `content`.
         tried: paths that have released it already.
+
+    Raises:
+        PeerError: the sections that were not looked at before are broken.
     """
     router = forwarder.router
     if receiver.kind is CONTROL and address is not None:
@@ -101,9 +104,7 @@ def begin_routed(
     elif not isinstance(destination, (Sender, Node)):
         begin_at_service(forwarder, receiver, pn, content, annotations, start, destination, is_complete=is_complete)
     else:
-        scanned = scan(content, start, len(content), False)
-        priority = 4 if scanned is NEED_MORE else scanned[0]
-        sender = forwarder.sender_for(destination, address, priority)
+        sender = forwarder.sender_for(destination, address, priority_of(content, start, len(content)))
         if sender is None:
             forwarder.discard(receiver, pn, RELEASED, is_complete=is_complete)
             return

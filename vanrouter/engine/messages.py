@@ -8,7 +8,6 @@ front of the body), `decode_message` (everything, for messages addressed to this
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,8 +47,6 @@ _SYMBOLIC = {
     "amqp:footer:map": FOOTER,
 }
 
-_U32 = struct.Struct(">I")
-
 
 class Head:
     """What stands in front of the body. Decoded as far as it was asked for."""
@@ -65,25 +62,22 @@ class Head:
         self.body_offset = 0
 
     def _text(self, position: int) -> str | None:
-        value = self._properties[position] if position < len(self._properties) else None
+        value = self.property_at(position)
         return value if isinstance(value, str) else None
 
     def property_at(self, position: int) -> Any:
-        """The property at a position of its section; None where there is none."""
-        return self._value(position)
-
-    def _value(self, position: int) -> Any:
+        """Return the property at a position of its section; None where there is none."""
         return self._properties[position] if position < len(self._properties) else None
 
     @property
     def message_id(self) -> Any:
         """As its sender encoded it."""
-        return self._value(0)
+        return self.property_at(0)
 
     @property
     def user_id(self) -> bytes | None:
         """User that the sender claims."""
-        value = self._value(1)
+        value = self.property_at(1)
         return value if isinstance(value, bytes) else None
 
     @property
@@ -104,7 +98,7 @@ class Head:
     @property
     def correlation_id(self) -> Any:
         """As its sender encoded it."""
-        return self._value(5)
+        return self.property_at(5)
 
     @property
     def content_type(self) -> str | None:
@@ -203,6 +197,21 @@ def scan(buffer: Buffer, start: int, end: int, needs_to: bool) -> tuple[int, str
                 except UnicodeDecodeError:
                     raise _invalid() from None
     return _scan_to(buffer, offset, end, priority)
+
+
+def priority_of(buffer: Buffer, start: int, end: int) -> int:
+    """Return the priority of a message, 0 to 9; that of none where too little has come to tell.
+
+    Args:
+        buffer: holds the octets received.
+        start: where the router annotations end.
+        end: where the octets that have come so far end.
+
+    Raises:
+        PeerError: the header is broken.
+    """
+    scanned = scan(buffer, start, end, False)
+    return DEFAULT_PRIORITY if scanned is NEED_MORE else scanned[0]
 
 
 def decides_priority(buffer: Buffer, start: int, end: int) -> int:
@@ -355,12 +364,6 @@ def skip_stream_marker(buffer: Buffer, offset: int, end: int) -> int | NeedMore:
     raise _invalid()
 
 
-def _text_list(values: tuple[str | None, ...]) -> bytes:
-    out = bytearray()
-    encode_into(values, out)
-    return bytes(out)
-
-
 _OPTIONAL_PROPERTIES = encode({"V": UInt(STREAM_VERSION), "vr": UInt(1)})
 _PLAIN_PROPERTIES = encode({"V": UInt(STREAM_VERSION)})
 _HTTP_PROPERTIES = {
@@ -459,7 +462,8 @@ def encode_stream_head(
 
     `http`: the stream is one exchange of HTTP, of version "1" or "2".
     """
-    properties = _text_list((None, None, to, None, reply_to, correlation_id, STREAM_CONTENT_TYPE))
+    properties = bytearray()
+    encode_into((None, None, to, None, reply_to, correlation_id, STREAM_CONTENT_TYPE), properties)
     if http is not None:
         application = _HTTP_PROPERTIES[http]
     elif alpn is None:

@@ -567,6 +567,37 @@ def test_two_routers_release_and_the_search_ends(world: World) -> None:
     assert tx.credit == 250
 
 
+BROKEN_HEADER = b"\x00\x53\x70\xc0\x03\x01\xa1\x00\x00\x53\x77\xa1\x01x"
+"""Its first field is no boolean; a consumer on the same router gets it as it is."""
+
+
+def test_a_broken_message_that_is_released_goes_nowhere_else(world: World) -> None:
+    near, far = world.chain("A", "B")
+    taken = world.client(near).receiver("a")
+    world.client(far).receiver("a", auto=ACCEPTED)
+    world.until(lambda: near.table.get("Ma").remotes)
+    sent = resending(world, near).send(BROKEN_HEADER)
+    world.settle()
+    taken.got[0].settle(RELEASED)
+    world.settle()
+    assert (sent.state, sent.is_settled) == (RELEASED, True)
+    assert not taken.client.is_lost
+
+
+def test_a_broken_multicast_with_an_outcome_is_rejected(world: World) -> None:
+    near, far = world.chain("A", "B")
+    for router in (near, far):
+        router.table.rules.add(AddressRule(pattern="m", treatment=Treatment.MULTICAST))
+        world.client(router).receiver("m", auto=ACCEPTED)
+    world.until(lambda: near.table.get("Mm").remotes)
+    sent = world.client(near).sender("m").begin()
+    proton.delivery_update(sent.pn, ACCEPTED)
+    sent.write(BROKEN_HEADER)
+    sent.end()
+    world.settle()
+    assert (sent.state, sent.is_settled) == (REJECTED, True)
+
+
 @pytest.mark.parametrize("state", [RECEIVED, MODIFIED, REJECTED])
 def test_any_other_word_ends_the_search(world: World, state: int) -> None:
     router = world.router()
