@@ -1,4 +1,4 @@
-"""Small values shared by all floors: identifiers and the random suffixes of names on the wire.
+"""Small values shared by all floors: bounds and random suffixes of names on the wire, and the number of a start.
 
 Layer: 1 (imports the standard library only).
 """
@@ -6,16 +6,6 @@ Layer: 1 (imports the standard library only).
 from __future__ import annotations
 
 import secrets
-from typing import NewType
-
-RouterId = NewType("RouterId", str)
-"""Bare id of a router, such as `A`; no white space, no control characters, no `/`, `|` or `$`."""
-
-ConnectionId = NewType("ConnectionId", int)
-"""Number of a connection of this process, from 1: the `[C<n>]` of the log and the identity in management."""
-
-LinkId = NewType("LinkId", int)
-"""Number of a link of this process: the `[L<n>]` of the log and the identity in management."""
 
 AREA = "0"
 """The only area that exists in any release (router protocol, section 0)."""

@@ -14,7 +14,6 @@ from vanrouter.net.tls import TlsFiles
 
 CLOSE, REFUSE = "close", "refuse"
 """Values of `whenUnreachable`."""
-STRATEGIES = ("none", "priority", "weighted")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

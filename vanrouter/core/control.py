@@ -20,7 +20,7 @@ from vanrouter.engine.messages import Message, decode_message, encode_message
 from vanrouter.engine.proton import delivery_settle, delivery_settled
 from vanrouter.engine.sections import Int, Symbol
 from vanrouter.errors import PeerError
-from vanrouter.routing.addresses import MOBILE_ALL_TO, bare_id
+from vanrouter.routing.addresses import ADVERTISED_CLASSES, MOBILE_ALL_TO, bare_id
 from vanrouter.routing.commands import (
     BindAddress,
     Command,
@@ -118,7 +118,7 @@ class ControlHost:
 
     def on_local_change(self, address: Address) -> None:
         """An address has got its first, or lost its last, destination here, or their weight has changed."""
-        if address.key[0] not in "MHN":
+        if address.key[0] not in ADVERTISED_CLASSES:
             return
         if address.has_local_destination:
             hint = min(int(address.treatment), 3)

@@ -20,7 +20,7 @@ from vanrouter.engine.messages import Message, decode_message, encode_message, p
 from vanrouter.engine.sections import Long, Symbol, encode
 from vanrouter.errors import PeerError
 from vanrouter.ids import random_suffix
-from vanrouter.routing.addresses import EDGE_KEY
+from vanrouter.routing.addresses import ADVERTISED_CLASSES, EDGE_KEY
 from vanrouter.routing.edge import (
     ActivateUplink,
     AttachProxyIn,
@@ -482,7 +482,7 @@ class EdgeServer:
 
     def refresh(self, address: Address) -> None:
         """Destinations or producers of an address have changed: edges that send to it are told."""
-        if not self._edges or address.key[0] not in "MHN":
+        if not self._edges or address.key[0] not in ADVERTISED_CLASSES:
             return
         mesh_id = self._sole_mesh(address)
         if mesh_id != address.mesh_id:

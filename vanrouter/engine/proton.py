@@ -34,10 +34,8 @@ _unpack: Any = ffi.unpack
 # Results of `link_recv` other than a count of octets (proton/error.h).
 EOS = -1
 ABORTED = -11
-STATE_ERROR = -5
 
 # Bits of `*_state` (proton/connection.h).
-LOCAL_UNINIT = int(lib.PN_LOCAL_UNINIT)
 LOCAL_ACTIVE = int(lib.PN_LOCAL_ACTIVE)
 LOCAL_CLOSED = int(lib.PN_LOCAL_CLOSED)
 REMOTE_ACTIVE = int(lib.PN_REMOTE_ACTIVE)
@@ -53,8 +51,6 @@ EVENT_SESSION_REMOTE_CLOSE = int(lib.PN_SESSION_REMOTE_CLOSE)
 EVENT_LINK_REMOTE_OPEN = int(lib.PN_LINK_REMOTE_OPEN)
 EVENT_LINK_REMOTE_CLOSE = int(lib.PN_LINK_REMOTE_CLOSE)
 EVENT_LINK_REMOTE_DETACH = int(lib.PN_LINK_REMOTE_DETACH)
-EVENT_TRANSPORT_ERROR = int(lib.PN_TRANSPORT_ERROR)
-EVENT_TRANSPORT_CLOSED = int(lib.PN_TRANSPORT_CLOSED)
 EVENT_TRANSPORT_TAIL_CLOSED = int(lib.PN_TRANSPORT_TAIL_CLOSED)
 
 # Terminus and settle modes.
@@ -78,7 +74,6 @@ SSL_VERIFY_PEER_NAME: Any = lib.PN_SSL_VERIFY_PEER_NAME
 SSL_ANONYMOUS_PEER: Any = lib.PN_SSL_ANONYMOUS_PEER
 TRACE_FRAMES: Any = lib.PN_TRACE_FRM
 TRACE_OFF: Any = lib.PN_TRACE_OFF
-SYMBOL_TYPE: Any = lib.PN_SYMBOL
 SUBJECT_FIELDS: dict[str, Any] = {
     "c": lib.PN_SSL_CERT_SUBJECT_COUNTRY_NAME,
     "s": lib.PN_SSL_CERT_SUBJECT_STATE_OR_PROVINCE,
@@ -132,12 +127,10 @@ transport_new = _bind("pn_transport")
 transport_bind = _bind("pn_transport_bind")
 transport_unbind = _bind("pn_transport_unbind")
 transport_set_server = _bind("pn_transport_set_server")
-transport_capacity = _bind("pn_transport_capacity")
 transport_push = _bind("pn_transport_push")
 transport_pending = _bind("pn_transport_pending")
 transport_peek = _bind("pn_transport_peek")
 transport_pop = _bind("pn_transport_pop")
-transport_close_head = _bind("pn_transport_close_head")
 transport_close_tail = _bind("pn_transport_close_tail")
 transport_tick = _bind("pn_transport_tick")
 transport_condition = _bind("pn_transport_condition")
@@ -153,7 +146,6 @@ transport_get_user = _bind("pn_transport_get_user")
 transport_trace = _bind("pn_transport_trace")
 transport_set_tracer = _bind("pn_transport_set_tracer")
 decref = _bind("pn_decref")
-incref = _bind("pn_incref")
 
 # Connections.
 connection_open = _bind("pn_connection_open")
@@ -183,7 +175,6 @@ session_condition = _bind("pn_session_condition")
 session_remote_condition = _bind("pn_session_remote_condition")
 session_set_incoming_capacity = _bind("pn_session_set_incoming_capacity")
 session_outgoing_bytes = _bind("pn_session_outgoing_bytes")
-session_incoming_bytes = _bind("pn_session_incoming_bytes")
 
 # Links.
 sender_new = _bind("pn_sender")
@@ -203,7 +194,6 @@ link_remote_source = _bind("pn_link_remote_source")
 link_remote_target = _bind("pn_link_remote_target")
 link_flow = _bind("pn_link_flow")
 link_credit = _bind("pn_link_credit")
-link_queued = _bind("pn_link_queued")
 link_drained = _bind("pn_link_drained")
 link_get_drain = _bind("pn_link_get_drain")
 link_set_drain = _bind("pn_link_set_drain")
@@ -214,9 +204,7 @@ link_send = _bind("pn_link_send")
 link_set_snd_settle_mode = _bind("pn_link_set_snd_settle_mode")
 link_set_rcv_settle_mode = _bind("pn_link_set_rcv_settle_mode")
 link_remote_snd_settle_mode = _bind("pn_link_remote_snd_settle_mode")
-link_remote_rcv_settle_mode = _bind("pn_link_remote_rcv_settle_mode")
 link_set_max_message_size = _bind("pn_link_set_max_message_size")
-link_remote_max_message_size = _bind("pn_link_remote_max_message_size")
 terminus_copy = _bind("pn_terminus_copy")
 terminus_get_type = _bind("pn_terminus_get_type")
 terminus_set_type = _bind("pn_terminus_set_type")
@@ -228,10 +216,6 @@ terminus_capabilities = _bind("pn_terminus_capabilities")
 terminus_filter = _bind("pn_terminus_filter")
 terminus_get_distribution_mode = _bind("pn_terminus_get_distribution_mode")
 terminus_set_distribution_mode = _bind("pn_terminus_set_distribution_mode")
-terminus_get_durability = _bind("pn_terminus_get_durability")
-terminus_set_durability = _bind("pn_terminus_set_durability")
-terminus_set_expiry_policy = _bind("pn_terminus_set_expiry_policy")
-terminus_set_timeout = _bind("pn_terminus_set_timeout")
 
 # Deliveries.
 delivery_new = _bind("pn_delivery")
@@ -285,7 +269,6 @@ sasl_config_name = _bind("pn_sasl_config_name")
 sasl_config_path = _bind("pn_sasl_config_path")
 sasl_extended = _bind("pn_sasl_extended")
 sasl_get_mech = _bind("pn_sasl_get_mech")
-sasl_get_user = _bind("pn_sasl_get_user")
 sasl_set_allow_insecure_mechs = _bind("pn_sasl_set_allow_insecure_mechs")
 sasl_get_context = _find("pnx_sasl_get_context", "void *(*)(pn_transport_t *)")
 sasl_set_failed = _find("pnx_sasl_set_failed", "void(*)(pn_transport_t *)")

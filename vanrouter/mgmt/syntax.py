@@ -29,7 +29,6 @@ _NESTED_ATTRIBUTE = re.compile(r"([$A-Za-z0-9_*./-]+)\s*:\s*(.*)")
 _WORD_AS_IT_STANDS = re.compile(r"\s*(pattern|hostname|bindingKey|binding-key|binding_key)\s*:\s*(\S+)")
 """Values that may hold `#`: the first word counts, the rest of the line is ignored."""
 
-_TEXT = "tag:yaml.org,2002:str"
 _NULL = "tag:yaml.org,2002:null"
 
 

@@ -13,7 +13,6 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from vanrouter import __version__
-from vanrouter.adaptors.amqp import AmqpListener
 from vanrouter.adaptors.amqp_connector import AmqpConnector
 from vanrouter.adaptors.http_connector import HttpConnector
 from vanrouter.adaptors.http_listener import HttpListener
@@ -79,8 +78,6 @@ class LiveViews:
                 "operStatus": live.state.value,
                 "lastError": live.last_error,
             }
-        if isinstance(live, AmqpListener):
-            return {}
         return {}
 
     def _policy(self) -> Mapping[str, object]:

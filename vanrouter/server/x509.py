@@ -14,9 +14,6 @@ from datetime import UTC, datetime
 
 _PEM = re.compile(rb"-----BEGIN (?:TRUSTED )?CERTIFICATE-----(.*?)-----END (?:TRUSTED )?CERTIFICATE-----", re.DOTALL)
 
-SEQUENCE = 0x30
-SET = 0x31
-OBJECT_ID = 0x06
 UTC_TIME = 0x17
 GENERALIZED_TIME = 0x18
 VERSION = 0xA0
