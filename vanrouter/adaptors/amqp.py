@@ -6,6 +6,7 @@ Layer: 4. Source: router protocol, sections 1.2 to 1.5 and 1.8; management.md se
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import socket
 from collections.abc import Callable
@@ -41,7 +42,6 @@ from vanrouter.engine.security import (
 )
 from vanrouter.net.dial import Address, literal_addresses, resolve
 from vanrouter.net.listener import Acceptor, bind, text_address
-from vanrouter.net.names import ask_beside
 from vanrouter.net.tunnel import Proxy
 
 logger = logging.getLogger("vanrouter.engine.connection")
@@ -64,6 +64,8 @@ TCP_RTO_MAX_MS = 44
 RETRANSMIT_MS = 3000
 """What a router has not acknowledged is sent again at least so often: after a cut the kernel's own distance, doubled
 each time, would leave a connection silent for as long again as the cut lasted. More than a round trip by satellite."""
+
+NOT_LISTENING = "Cannot listen on %s:%s: %s; delete the listener and create it again when that is mended"
 
 HANDSHAKE_S = 30.0
 """A peer of a listener that has not opened by then is cut, unless the listener says otherwise."""
@@ -123,18 +125,6 @@ class AmqpSettings:
     def endpoint(self) -> str:
         """`host:port` as configured."""
         return f"{self.host}:{self.port}"
-
-
-def addresses_for(host: str, port: str, family: str | None, *, is_passive: bool = False) -> list[Address]:
-    """Resolve, restricted to a family if one is asked for. Blocks when it is a name.
-
-    Raises:
-        OSError: it cannot be resolved.
-    """
-    found = literal_addresses(host, port, is_passive=is_passive)
-    if found is None:
-        found = ask_beside(lambda: resolve(host, port, is_passive=is_passive))
-    return of_family(found, family)
 
 
 def of_family(found: list[Address], family: str | None) -> list[Address]:
@@ -354,6 +344,7 @@ class AmqpListener:
         self._router = connections.router
         self.settings = settings
         self._acceptor: Acceptor | None = None
+        self._is_closed = False
         self._domain: Any = None
         self.access_id = ""
         """Identity of its ROUTER_ACCESS record, told to who connects (vanflow, section 7)."""
@@ -361,15 +352,40 @@ class AmqpListener:
         """Open connections, those for data left out."""
 
     def open(self) -> None:
-        """Bind and listen.
+        """Bind and listen: at once, or once a name has been looked up beside the loop.
+
+        Before the loop runs there is nobody that a name server could hold up, and the start has to know.
 
         Raises:
             ConfigError: a file of the sslProfile cannot be used.
-            OSError: the address cannot be bound.
+            OSError: the address cannot be bound, or is a name that is not known; while the loop runs, what becomes of
+                a name that name servers know is for the log.
         """
-        settings = self.settings
+        settings, reactor = self.settings, self._router.reactor
         self._use_domain(self._new_domain(settings))
-        targets = addresses_for(settings.host, settings.port, settings.family, is_passive=True)
+        question = partial(resolve, settings.host, settings.port, is_passive=True)
+        found = literal_addresses(settings.host, settings.port, is_passive=True)
+        if found is None and reactor.is_running:
+            reactor.run_in_thread(question, self._on_resolved)
+        else:
+            self._listen(question() if found is None else found)
+
+    def _on_resolved(self, result: list[Address] | Exception) -> None:
+        """The name has been looked up."""
+        if self._is_closed:
+            return
+        try:
+            if isinstance(result, Exception):
+                raise result
+            self._listen(result)
+        except OSError as error:
+            logger.error(NOT_LISTENING, self.settings.host, self.settings.port, error.strerror or error)
+
+    def _listen(self, found: list[Address]) -> None:
+        settings = self.settings
+        targets = of_family(found, settings.family)
+        if not targets:
+            raise OSError(errno.EAFNOSUPPORT, f"it has no address of the family {settings.family}")
         self._acceptor = Acceptor(self._router.reactor, bind(targets), self._taken)
         self._announce(f"{settings.host}:{self._acceptor.port}", f" ({settings.name})" if settings.name else "")
 
@@ -471,6 +487,7 @@ class AmqpListener:
 
     def close(self) -> None:
         """Stop listening. Connections that are open stay."""
+        self._is_closed = True
         if self._acceptor is not None:
             self._acceptor.close()
             self._acceptor = None

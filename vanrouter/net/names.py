@@ -10,11 +10,6 @@ threads, in which the router resolves what it is told to connect to, ask as befo
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
-
-Answer = TypeVar("Answer")
 
 
 class _ResolverState(ctypes.Structure):
@@ -40,13 +35,3 @@ def ask_no_name_server() -> bool:
     # What a program has changed is not read from resolv.conf again when that file changes (resolver(3)).
     state_of_thread().contents.nscount = 0
     return True
-
-
-def ask_beside(question: Callable[[], Answer]) -> Answer:
-    """Call `question()` in a thread of its own, which may ask name servers, and wait for it.
-
-    Raises:
-        Exception: whatever the question raises.
-    """
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(question).result()

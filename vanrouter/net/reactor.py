@@ -100,6 +100,11 @@ class Reactor:
         self.register(self._wake_read, self._on_wake, IN)
 
     @property
+    def is_running(self) -> bool:
+        """Whether `run()` serves events: whoever waits from now on keeps everybody waiting."""
+        return self._running
+
+    @property
     def wake_descriptor(self) -> int:
         """A write end that ends the wait when an octet is written (for `signal.set_wakeup_fd`)."""
         return self._wake_write

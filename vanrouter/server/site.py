@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from vanrouter import __version__
-from vanrouter.adaptors.amqp import AmqpConnections, AmqpListener
+from vanrouter.adaptors.amqp import NOT_LISTENING, AmqpConnections, AmqpListener
 from vanrouter.adaptors.amqp_connector import AmqpConnector
 from vanrouter.adaptors.tcp_connector import ConnectorService
 from vanrouter.adaptors.tcp_listener import ListenerService
@@ -221,7 +221,7 @@ class Site:
             self.bring_up(entity)
         except OSError as error:
             logging.getLogger("vanrouter.engine.connection").error(
-                "Cannot listen on %s:%s: %s", entity.text("host"), entity.text("port"), error.strerror or error
+                NOT_LISTENING, entity.text("host"), entity.text("port"), error.strerror or error
             )
         except VanrouterError:
             self.objects.pop(entity, None)  # the agent takes it off the registry

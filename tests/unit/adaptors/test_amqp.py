@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
@@ -21,7 +22,7 @@ from vanrouter.adaptors.amqp import (
     AmqpConnections,
     AmqpListener,
     AmqpSettings,
-    addresses_for,
+    of_family,
     wants_certificate,
 )
 from vanrouter.adaptors.amqp_connector import FIRST_RETRY_S, MAX_RETRY_S, AmqpConnector
@@ -31,7 +32,9 @@ from vanrouter.core.router import Mode, Router
 from vanrouter.engine import proton
 from vanrouter.engine.security import TlsProfile
 from vanrouter.errors import ConfigError
+from vanrouter.net.dial import Address, resolve
 
+PATIENCE_S = 10.0
 SETTINGS = AmqpSettings(name="l", host="127.0.0.1", port="0", idle_timeout_s=0)
 
 
@@ -119,14 +122,69 @@ def the_one(router: Router) -> Connection:
 
 @pytest.mark.parametrize(("family", "families"), [("IPv4", {2}), ("IPv6", {10}), (None, {2, 10})])
 def test_addresses_of_a_family(family: str | None, families: set[int]) -> None:
-    found = addresses_for("", "0", family, is_passive=True)
+    found = of_family(resolve("", "0", is_passive=True), family)
     assert {int(address.family) for address in found} == families
-    assert {int(address.family) for address in addresses_for("localhost", "80", "IPv4")} == {2}
+    assert {int(address.family) for address in of_family(resolve("localhost", "80"), "IPv4")} == {2}
 
 
 def test_a_name_that_is_unknown_cannot_be_listened_on(bench: Bench) -> None:
     with pytest.raises(OSError):
         bench.listener(host="256.256.256.256")
+
+
+def test_an_address_of_another_family_cannot_be_listened_on(bench: Bench) -> None:
+    with pytest.raises(OSError, match="it has no address of the family IPv6"):
+        bench.listener(family="IPv6")
+
+
+class NameServer:
+    """Knows one name, and answers when the test says so."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.gate = threading.Event()
+        self.fails = False
+        monkeypatch.setattr("vanrouter.adaptors.amqp.resolve", self.resolve)
+
+    def resolve(self, _host: str, port: str, *, is_passive: bool) -> list[Address]:
+        assert self.gate.wait(PATIENCE_S)
+        if self.fails:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return resolve("127.0.0.1", port, is_passive=is_passive)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_name_is_asked_for_beside_the_loop(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fails: bool
+) -> None:
+    server = NameServer(monkeypatch)
+    server.fails = fails
+    made: list[AmqpListener] = []
+    reactor = bench.reactor
+    reactor.call_soon(lambda: made.append(bench.listener(host="here.example")))
+    reactor.call_soon(reactor.stop)
+    reactor.run()
+    (listener,) = made
+    assert not listener.is_listening
+    server.gate.set()
+    while not (listener.is_listening or caplog.records):
+        reactor.run_once(PATIENCE_S)
+    if fails:
+        assert "Cannot listen on here.example:0: Name or service not known; delete" in caplog.text
+    else:
+        bench.dial(listener)
+
+
+def test_a_listener_that_was_deleted_meanwhile_stays_closed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = NameServer(monkeypatch)
+    reactor = bench.reactor
+    made: list[AmqpListener] = []
+    reactor.call_soon(lambda: made.append(bench.listener(host="here.example")))
+    reactor.call_soon(reactor.stop)
+    reactor.run()
+    made[0].close()
+    server.gate.set()
+    reactor.run_once(PATIENCE_S)
+    assert not made[0].is_listening
 
 
 def test_more_connections_than_allowed(bench: Bench) -> None:
