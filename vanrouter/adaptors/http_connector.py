@@ -6,11 +6,12 @@ Layer: 4. Source: HTTP over AMQP, sections 1 and 6 (design note B); extensions.
 from __future__ import annotations
 
 import logging
+import ssl
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from vanrouter.adaptors.http_codecs import STREAM_CODECS, STREAM_VERSIONS
+from vanrouter.adaptors.http_codecs import CLIENT_CODECS, STREAM_CODECS, STREAM_VERSIONS
 from vanrouter.adaptors.http_config import HTTP2, MESSAGE, HttpConnectorConfig
 from vanrouter.adaptors.http_exchange import Requester, RequestHead, Responder
 from vanrouter.adaptors.http_listener import add_forwarded, connection_row
@@ -61,13 +62,14 @@ class HttpConnector:
         self.record = ServiceRecord(
             ServiceKind.CONNECTOR, config.name, protocol, config.host, config.port, config.address
         )
-        self._contexts: dict[str, Any] = {}
+        self.tls_context: ssl.SSLContext | None = None
+        """Of new connections to the server."""
         self._subscription: Serving | None = None
 
     def start(self) -> None:
         """Take requests."""
-        if self.config.tls is not None:
-            self.tls_context("http/1.1")  # a broken profile is an error now, not with the first request
+        if self.config.tls is not None:  # a broken profile is an error now, not with the first request
+            self.tls_context = self._new_context(self.config.tls)
         self.shared.recorder.begin_service(self.record)
         self.announce()
         self.health.start()
@@ -103,13 +105,8 @@ class HttpConnector:
         """Whether requests to the address have nowhere else to go."""
         return self._subscription is not None and self._subscription.is_last
 
-    def tls_context(self, alpn: str) -> Any:
-        """Return the TLS context that offers `alpn`."""
-        assert self.config.tls is not None
-        context = self._contexts.get(alpn)
-        if context is None:
-            context = self._contexts[alpn] = connector_context(self.config.tls, self.config.verify_hostname, alpn)
-        return context
+    def _new_context(self, files: TlsFiles) -> ssl.SSLContext:
+        return connector_context(files, self.config.verify_hostname, CLIENT_CODECS[self.config.protocol].alpn)
 
     def on_stream(self, head: StreamHead, producer: Producer) -> Sink:
         """A request has come, or a connection of a plain TCP listener."""
@@ -191,11 +188,11 @@ class HttpConnector:
         Raises:
             ConfigError: they are wrong; nothing has changed.
         """
-        connector_context(files, self.config.verify_hostname, None)
+        context = self._new_context(files)
 
         def apply() -> None:
             self.config = replace(self.config, tls=files)
-            self._contexts.clear()
+            self.tls_context = context
             self.pool.close_idle()
 
         return apply

@@ -44,8 +44,8 @@ class ServerConnection(SocketTransport):
         codec_type = CLIENT_CODECS[connector.config.protocol]
         codec: ClientCodec = codec_type(self, pool, connector.config.limits)
         self.codec = self.codec_in_pool = codec
-        if connector.config.tls is not None:
-            self.secure(connector.tls_context(codec_type.alpn), connector.config.host)
+        if connector.tls_context is not None:
+            self.secure(connector.tls_context, connector.config.host)
 
     def on_resolved(self, result: list[Address] | Exception) -> None:
         """The name of the server has been looked up."""

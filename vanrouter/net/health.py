@@ -9,6 +9,7 @@ and a server that is started again would have all ports of its service closed be
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import socket
 from collections.abc import Callable
@@ -16,6 +17,8 @@ from typing import Protocol
 
 from vanrouter.net.dial import Address, Connecting, Resolver
 from vanrouter.net.reactor import IN, Reactor, Timer
+
+logger = logging.getLogger("vanrouter.connections")
 
 UP, DOWN, UNKNOWN = "up", "down", "unknown"
 
@@ -31,6 +34,14 @@ RESPONSE_BYTES = 4096
 
 class Probing(Protocol):
     """What a connector's configuration says about its server."""
+
+    @property
+    def name(self) -> str:
+        """Of the connector, for the log."""
+
+    @property
+    def address(self) -> str:
+        """Whose consumer it is."""
 
     @property
     def host(self) -> str:
@@ -227,6 +238,15 @@ class Health:
         self._is_doubted = False
         self.status = DOWN
         self.withdrawals += 1
+        config = self._config
+        logger.warning(
+            "Connector %s withdraws address %s: %s:%s does not answer (%s); looked at until it does",
+            config.name,
+            config.address,
+            config.host,
+            config.port,
+            self.last_error,
+        )
         self._delay_s = FIRST_PROBE_S
         self._successes = 0
         self._connector.withdraw()
@@ -248,8 +268,9 @@ class Health:
         kind, _, path = self._config.health_check.partition(":")
         request = b""
         if kind == "http":
-            host = f"{self._config.host}:{self._config.port}"
-            request = f"GET {path or '/'} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
+            host = f"[{self._config.host}]" if ":" in self._config.host else self._config.host
+            place = f"{host}:{self._config.port}"
+            request = f"GET {path or '/'} HTTP/1.1\r\nHost: {place}\r\nConnection: close\r\n\r\n".encode()
         self._probe = Probe(self._reactor, self._config.connect_timeout_s, request, self._on_answer)
         known = self._resolver.known()
         if known is None:
@@ -274,6 +295,7 @@ class Health:
                 self.status = UP
                 if self._is_down:
                     self._is_down = False
+                    logger.info("Connector %s announces address %s again", self._config.name, self._config.address)
                     self._connector.announce()
         if self._is_checking or self._is_down:
             self._schedule()

@@ -6,12 +6,16 @@ Layer: 2.
 from __future__ import annotations
 
 import errno
+import logging
+import os
 import socket
 from collections.abc import Callable
 from typing import Any
 
 from vanrouter.net.dial import Address
 from vanrouter.net.reactor import IN, Reactor
+
+logger = logging.getLogger(__name__)
 
 ACCEPTED_IN_A_TURN = 64
 """Connections taken from one socket in a turn."""
@@ -64,6 +68,8 @@ class Acceptor:
         self._reactor = reactor
         self._sockets = {sock.fileno(): sock for sock in sockets}
         self._taken = taken
+        self._is_out = False
+        """Out of descriptors since the last connection was taken, and the log has said so."""
         for fd in self._sockets:
             reactor.register(fd, lambda _mask, fd=fd: self._accept(fd), IN)  # type: ignore[misc]
 
@@ -83,11 +89,22 @@ class Acceptor:
                 return
             except OSError as error:
                 if error.errno in OUT_OF_DESCRIPTORS:
-                    self._reactor.modify(fd, 0)
-                    self._reactor.call_later(RETRY_ACCEPT_S, lambda: self._resume(fd))
+                    self._pause(fd, error)
                 return
+            self._is_out = False
             sock.setblocking(False)
             self._taken(sock, address)
+
+    def _pause(self, fd: int, error: OSError) -> None:
+        self._reactor.modify(fd, 0)
+        self._reactor.call_later(RETRY_ACCEPT_S, lambda: self._resume(fd))
+        if not self._is_out:
+            self._is_out = True
+            logger.warning(
+                "Port %d takes no connections for now: %s; if it comes again, raise the limit (ulimit -n, LimitNOFILE)",
+                self.port,
+                os.strerror(error.errno or 0),
+            )
 
     def _resume(self, fd: int) -> None:
         if fd in self._sockets:

@@ -40,7 +40,8 @@ def test_without_checks_the_flows_tell(loop: Loop) -> None:
     assert site.connector.health.probes == 0
 
 
-def test_tcp_checks_withdraw_and_announce(loop: Loop) -> None:
+def test_tcp_checks_withdraw_and_announce(loop: Loop, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="vanrouter.connections")
     site = Site(loop, connector={"health_check": "tcp", "unhealthy_threshold": 2, "healthy_threshold": 2, **FAST})
     health = site.connector.health
     loop.wait_for(lambda: health.status == UP)
@@ -54,6 +55,11 @@ def test_tcp_checks_withdraw_and_announce(loop: Loop) -> None:
     loop.wait_for(lambda: health.status == UP)
     assert site.listener.oper_status == "up"
     assert health.last_error == "Connection refused"
+    place = f"127.0.0.1:{address[1]}"
+    assert [record.getMessage() for record in caplog.records if record.name == "vanrouter.connections"] == [
+        f"Connector c withdraws address svc: {place} does not answer (Connection refused); looked at until it does",
+        "Connector c announces address svc again",
+    ]
     back.close()
 
 

@@ -134,15 +134,22 @@ def refusing(place: Place, number: int) -> tuple[Acceptor, Refusing]:
     return acceptor, fake
 
 
-def test_out_of_descriptors_waits_for_some_time(place: Place) -> None:
+def test_out_of_descriptors_waits_for_some_time(place: Place, caplog: pytest.LogCaptureFixture) -> None:
     acceptor, fake = refusing(place, errno.EMFILE)
-    place.reactor.run_once(0)
-    place.reactor.run_once(0)
-    assert (fake.asked, place.taken) == (1, []), "it asks again at once"
-    place.time += RETRY_ACCEPT_S
+    fake.failures = 2
+    for asked in (1, 2):
+        place.reactor.run_once(0)
+        place.reactor.run_once(0)
+        assert (fake.asked, place.taken) == (asked, []), "it asks again at once"
+        place.time += RETRY_ACCEPT_S
     place.reactor.run_once(0)
     place.reactor.run_once(0)
     assert len(place.taken) == 1
+    (said,) = caplog.messages
+    assert (
+        f"Port {acceptor.port} takes no connections for now: Too many open files; if it comes again, raise the limit"
+        in said
+    )
     acceptor.close()
     place.reactor.run_once(0)
 
