@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -202,7 +203,7 @@ class Agent:
             return self._refuse(request, error.status, error.description)
         except ConfigError as error:
             return self._refuse(request, 500, f"CError: Configuration: {error.reason}")
-        except Exception as error:
+        except Exception as error:  # the second crash boundary: whoever asked is told, and the connection stays
             self.crashed += 1
             logger.exception("Error performing %s: %s", quoted(request.operation), type(error).__name__)
             return Reply(status=500, description=f"Internal error: {type(error).__name__}", body={})
@@ -442,11 +443,10 @@ class Agent:
         attributes = created(entity_type, body, request.text("name"))
         rules.check(entity_type, attributes, self._registry)
         entity = self._registry.add(entity_type, attributes, frozenset(body))
-        try:
+        with ExitStack() as undo:
+            undo.callback(self._registry.remove, entity)
             self._actions.create(entity)
-        except BaseException:
-            self._registry.remove(entity)
-            raise
+            undo.pop_all()
         target = Target(type=entity_type, entity=entity)
         return 201, attributes_of(target, self._views, extensions=request.extensions)
 
@@ -465,12 +465,11 @@ class Agent:
         if changes:
             merged = {**entity.attributes, **changes}
             self._check_update(entity, merged)
-            before, entity.attributes = entity.attributes, merged
-            try:
+            with ExitStack() as undo:
+                undo.callback(setattr, entity, "attributes", entity.attributes)
+                entity.attributes = merged
                 self._actions.update(entity, changes)
-            except BaseException:
-                entity.attributes = before
-                raise
+                undo.pop_all()
         return 200, attributes_of(target, self._views, extensions=request.extensions)
 
     def _changes(

@@ -156,6 +156,10 @@ def suggestion(wrong: str, known: tuple[str, ...]) -> str:
 
 def _to_text(value: object) -> str:
     if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:  # JSON can write it; no other router could be told of it
+            raise ValueError("Invalid string value: a surrogate, half of a character, stands alone in it") from None
         return str(value)
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")

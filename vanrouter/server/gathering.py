@@ -9,6 +9,8 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import partial
 
 from vanrouter.engine.sections import encode
 from vanrouter.engine.values import Encoded
@@ -52,30 +54,42 @@ class Gatherer:
         self._waiting.append((rows, done))
         if len(self._waiting) > 1:
             return
-        try:
-            self._step()
-        except BaseException:
-            self._waiting.popleft()  # whoever asked is told by the exception
-            self._gathered = []
-            raise
+        with ExitStack() as undo:
+            undo.callback(self._take_first)  # whoever asked is told by the exception
+            is_whole = self._gather_some()
+            undo.pop_all()
+        self._go_on(is_whole)
 
     def on_crash(self) -> None:
         """Making a row has failed (the loop's crash boundary): say so, and go on with the next query."""
         self._finish(None)
 
     def _step(self) -> None:
+        self._go_on(self._gather_some())
+
+    def _gather_some(self) -> bool:
+        """Make rows of the first query for a slice of time; False: there are more."""
         rows, gathered = self._waiting[0][0], self._gathered
         begun = self._clock()
         for row in rows:
             gathered.append(Encoded(encode(row)))
             if self._clock() - begun >= SLICE_S:
-                self._reactor.call_later(PAUSE_S, self._step)
-                return
-        self._finish(gathered)
+                return False
+        return True
+
+    def _go_on(self, is_whole: bool) -> None:
+        if is_whole:
+            self._finish(self._gathered)
+        else:
+            self._reactor.call_later(PAUSE_S, self._step)
 
     def _finish(self, results: list[object] | None) -> None:
-        _, done = self._waiting.popleft()
-        self._gathered = []
+        done = self._take_first()
         if self._waiting:
             self._reactor.call_later(0, self._step)
-        done(results)
+        self._reactor.call_apart(partial(done, results))  # what it raises is no matter of the next query
+
+    def _take_first(self) -> Done:
+        _, done = self._waiting.popleft()
+        self._gathered = []
+        return done

@@ -34,6 +34,12 @@ def test_text_refuses_collections(value: object) -> None:
         text("port", "C", "").convert(value)
 
 
+def test_text_refuses_halves_of_characters() -> None:
+    assert text("address", "C", "").convert("\N{GRINNING FACE}") == "\N{GRINNING FACE}"
+    with pytest.raises(ValueError, match="half of a character"):
+        text("address", "C", "").convert("a\ud83d")
+
+
 def test_text_of_something_else_is_its_description() -> None:
     assert text("x", "C", "").convert(None) == "None"
 

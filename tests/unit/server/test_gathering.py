@@ -79,6 +79,21 @@ def test_a_row_that_fails_ends_its_query_alone(reactor: Reactor) -> None:
     assert reactor.crashes == 1
 
 
+def test_who_cannot_take_an_answer_keeps_nobody_waiting(reactor: Reactor) -> None:
+    gatherer = Gatherer(reactor, Clock())
+    told: list[object] = []
+
+    def refuse(_found: object) -> None:
+        raise ValueError("a bug")
+
+    gatherer.gather(rows(3, []), refuse)
+    gatherer.gather(rows(50, []), refuse)
+    gatherer.gather(rows(2, []), told.append)
+    finish(reactor, told, 1)
+    assert len(told[0]) == 2  # type: ignore[arg-type]
+    assert reactor.crashes == 2
+
+
 def test_a_row_that_fails_at_once(reactor: Reactor) -> None:
     gatherer = Gatherer(reactor, Clock())
     told: list[object] = []
