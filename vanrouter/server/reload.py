@@ -84,6 +84,8 @@ class Reloader:
         self._done: Callable[[Outcome | VanrouterError], object] = lambda _outcome: None
         self._waiting: list[Callable[[], object]] = []
         self._undo: list[Callable[[], object]] = []
+        self._left_changed = 0
+        """What could not be put back as it was."""
 
     def reload(self, done: Callable[[Outcome | VanrouterError], object]) -> None:
         """Read the file beside the loop, put in force what differs, and tell `done` what that was, or why not."""
@@ -149,7 +151,13 @@ class Reloader:
         self._over(outcome)
 
     def _failed(self, error: VanrouterError) -> None:
-        logger.error("Configuration not reloaded, nothing has changed: %s", error)
+        changed, self._left_changed = self._left_changed, 0
+        if changed:
+            logger.error(
+                "Configuration not reloaded, and %d changes not undone; restart the router: %s", changed, error
+            )
+        else:
+            logger.error("Configuration not reloaded, nothing has changed: %s", error)
         self._over(error)
 
     def _over(self, outcome: Outcome | VanrouterError) -> None:
@@ -172,17 +180,26 @@ class Reloader:
             What has changed.
 
         Raises:
-            ConfigError: something cannot be; nothing has changed then.
+            ConfigError: something cannot be; what had changed by then was undone.
         """
         self._undo = []
+        self._left_changed = 0
         try:
             plan = yield from self._plan([*configuration.entities, *vhosts])
             return (yield from self._execute(plan))
-        except Exception:
+        except Exception:  # a bug as well: the loop's crash boundary is told of it once all is as it was
             while self._undo:
-                self._undo.pop()()
+                self._put_back(self._undo.pop())
                 yield
             raise
+
+    def _put_back(self, undo: Callable[[], object]) -> None:
+        """Undo one change. What cannot be, such as a port that is taken by now, keeps nothing else from it."""
+        try:
+            undo()
+        except (VanrouterError, OSError) as error:
+            self._left_changed += 1
+            logger.error("A change could not be undone: %s", error)
 
     # --- what differs ---
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -189,7 +190,33 @@ def test_what_fails_in_the_middle_is_undone(bench_of: Callable[[str], Bench], se
     assert bench.connect("x").is_open
     assert bench.live("l").settings.link_capacity == 250
     assert bench.site.gate.policies.find("h") is not None
-    bench.site.router.table.rules.match("new/x")
+    rules = bench.site.router.table.rules
+    assert (rules.match("new/x"), rules.match("old/x") is None) == (None, False)
+
+
+def test_what_cannot_be_put_back_keeps_nothing_else_from_it(
+    bench_of: Callable[[str], Bench], server: socket.socket, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    base = BASE + section("address", prefix="old")
+    bench = bench_of(base + section("listener", name="x", host="127.0.0.1", port=port)).start()
+    taken = section("listener", name="x", host="127.0.0.1", port=server.getsockname()[1])
+    configuration = load_text(BASE + taken, "test.conf")
+    steps = bench.site.reloader.steps(configuration, [])
+    thief: socket.socket | None = None
+    with pytest.raises(ConfigError, match="cannot listen") as caught:
+        while True:
+            next(steps)
+            bench.settle()
+            if thief is None:
+                with contextlib.suppress(OSError):  # the router still has it
+                    thief = socket.create_server(("127.0.0.1", port))
+    assert thief is not None
+    thief.close()
+    assert bench.site.router.table.rules.match("old/x") is not None
+    bench.site.reloader._failed(caught.value)
+    assert "Configuration not reloaded, and 1 changes not undone; restart the router: test.conf:" in caplog.messages[-1]
 
 
 def test_a_certificate_that_was_replaced_on_disk_is_read_again(
