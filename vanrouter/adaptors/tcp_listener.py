@@ -12,6 +12,7 @@ import random
 import socket
 from collections.abc import Callable
 from functools import partial
+from itertools import islice
 from typing import Any
 
 from vanrouter.adaptors.observer_tap import NONE, Observing, Tap
@@ -256,10 +257,14 @@ class TlsListenerFlow(TlsFlow, ListenerFlow):
     """A client's connection that speaks TLS."""
 
     def on_handshake(self, alpn: str | None) -> None:
-        self.start(alpn)
+        if self.service.addresses:
+            self.start(alpn)
+        else:  # the last one was deleted meanwhile
+            self.drop(is_reset=True)
 
     def on_handshake_failed(self, error: OSError) -> None:
-        self.begin_record(next(iter(self.service.addresses.values())))
+        for first in islice(self.service.addresses.values(), 1):
+            self.begin_record(first)
         super().on_handshake_failed(error)
 
 

@@ -207,6 +207,22 @@ def test_garbage_and_silence_leave_no_trace(loop: Loop, good: Credentials, monke
     assert loop.router.heads == []
 
 
+@pytest.mark.parametrize("speaks_tls", [False, True])
+def test_the_last_address_is_deleted_during_the_handshake(loop: Loop, good: Credentials, speaks_tls: bool) -> None:
+    site = Site(loop, listener={"tls": files(good), "address": None, "strategy": "priority"})
+    loop.call(lambda: site.adaptor.add_listener_address("l", "only", "svc", 1))
+    client = site.client()
+    loop.wait_for(lambda: site.listener.flows)
+    loop.call(lambda: site.adaptor.remove_listener_address("l", "only"))
+    if speaks_tls:
+        with contextlib.suppress(OSError):
+            Secured(client, client_context(good), "localhost").receive()
+    else:
+        client.sendall(b"GET / HTTP/1.1\r\n\r\n")
+    site.wait_until_empty()
+    assert not loop.reactor.crashes
+
+
 @pytest.mark.parametrize("is_c_router", [False, True])
 def test_a_connector_speaks_tls(loop: Loop, good: Credentials, is_c_router: bool) -> None:
     loop.router.is_c_router = is_c_router
