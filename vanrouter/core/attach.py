@@ -230,8 +230,12 @@ class Attacher:
                 receiver.priority = connection.data_in_count
                 connection.data_in_count += 1
             else:
+                # A C router now and then sets up its side of a stream just after the first octets behind the header
+                # have passed by, and keeps them until something is said about the link: its credit, then, at once.
+                receiver.replenishes_streams = connection.is_router and not connection.peer.is_vanrouter
                 receiver.replenishes_at_once = False
-                if connection.is_router:  # one stream at a time: the peer never waits for the last of its credit
+                if connection.is_router and not receiver.replenishes_streams:
+                    # One stream at a time: the peer never waits for the last of its credit.
                     receiver.grants_at = max(1, connection.capacity // STREAM_GRANTS)
             receiver.is_guarded = not connection.role.is_trusted
             self._take_flags(receiver, capabilities)

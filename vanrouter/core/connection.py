@@ -388,6 +388,7 @@ class Connection:
         receiver.replenishes_at_once = kind in (LinkKind.CONTROL, LinkKind.DATA) or (
             self.is_edge and kind is LinkKind.ENDPOINT
         )
+        receiver.replenishes_streams = receiver.replenishes_at_once
         receiver.zero_credit_since = self.loop.now
         self.receivers[pn] = receiver
         self.router.links[receiver.id] = receiver

@@ -51,7 +51,7 @@ class Incoming:
         incoming = receiver.connection.incoming
         if pn not in incoming:
             receiver.unsettled += 1
-            if receiver.replenishes_at_once:
+            if receiver.replenishes_streams:
                 grant(receiver)
         incoming[pn] = self
 
@@ -181,7 +181,7 @@ class Incoming:
         receiver.unsettled -= 1
         count_outcome(receiver, self.final)
         delivery_settle(self.pn)
-        if not receiver.replenishes_at_once:
+        if not receiver.replenishes_streams:
             grant(receiver)
         if receiver.connection.streams.is_retiring:
             self.forwarder.router.reactor.call_soon(receiver.connection.streams.close_if_retired)

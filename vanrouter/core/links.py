@@ -105,6 +105,7 @@ class Receiver:
         "rejected",
         "released",
         "replenishes_at_once",
+        "replenishes_streams",
         "sampled",
         "sampled_before",
         "section",
@@ -149,6 +150,8 @@ class Receiver:
         """So many of its deliveries take the general way before a way is looked for again."""
         self.replenishes_at_once = False
         """Credit comes back when a message was routed, not when it is settled."""
+        self.replenishes_streams = False
+        """Credit comes back when a delivery in pieces begins, not when it is settled."""
         self.is_bounded = False
         """A consumer was slower than the peer once; what the peer may send ahead has been looked at."""
         self.on_message: Any = None

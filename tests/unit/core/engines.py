@@ -250,7 +250,12 @@ class World:
             credit = proton.link_credit(receiver.pn)
             # The engine takes a credit when the link moves on, not when a delivery begins.
             is_open = receiver.current is not None and receiver.current in connection.incoming.values()
-            held = receiver.held if receiver.replenishes_at_once else receiver.unsettled - is_open + receiver.held
+            if receiver.replenishes_at_once:
+                held = receiver.held
+            elif receiver.replenishes_streams:
+                held = -is_open
+            else:
+                held = receiver.unsettled - is_open + receiver.held
             assert credit + held + receiver.to_grant == receiver.capacity, (receiver.name, credit, held)
 
 

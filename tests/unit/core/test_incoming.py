@@ -6,6 +6,9 @@ import pytest
 
 from tests.unit.core.ends import Service
 from tests.unit.core.engines import ACCEPTED, RELEASED, World
+from vanrouter.core.peer import VANROUTER_CAPABILITY, Role
+from vanrouter.core.stream import STREAM_FLAGS
+from vanrouter.engine.annotations import encode
 from vanrouter.engine.messages import encode_stream_head
 
 STREAMING = ("qd.streaming-deliveries",)
@@ -58,6 +61,30 @@ def test_nothing_is_settled_before_the_end(world: World) -> None:
     producer.outcome(ACCEPTED, True)
     world.settle()
     assert tx.here.released == 1
+    subscription.cancel()
+
+
+@pytest.mark.parametrize("is_vanrouter", [False, True])
+def test_credit_for_a_stream_of_a_router(world: World, is_vanrouter: bool) -> None:
+    """A C router may keep what it has of a stream until something is said about its link: so at the beginning."""
+    router = world.interior("A")
+    service = Service()
+    subscription = router.subscribe_stream("svc", service)
+    capabilities = (VANROUTER_CAPABILITY,) if is_vanrouter else ()
+    tx = world.client(router, role=Role.EDGE, container="E", capabilities=capabilities).sender()
+    for _ in range(3):
+        before = tx.credit
+        sent = tx.begin()
+        sent.write(encode(STREAM_FLAGS, None, None, ()) + HEAD)
+        world.settle()
+        assert tx.credit - before == (not is_vanrouter)
+        world.check()
+        service.streams[-1].producer.outcome(ACCEPTED, True)
+        sent.end()
+        world.settle()
+        world.check()
+        assert sent.is_settled
+    assert tx.credit == (247 if is_vanrouter else 250)  # with the next ones, in one frame
     subscription.cancel()
 
 
