@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -139,6 +140,24 @@ def test_slow_reader_holds_the_sender_back(sites: Sites, service: socket.socket)
             assert sent < total, "nothing held the sender back"
             echo_once(sites.a.port("echo"))
             assert len(receive_exactly(client, sent)) == sent
+
+
+def test_server_that_speaks_first(sites: Sites, service: socket.socket) -> None:
+    """All at once, right behind its header.
+
+    Of 400 such flows between two C routers 12 stood still and 8 were not whole (2 MB each).
+    """
+    block = random.Random(6).randbytes(1_000_000)
+    for size in (30, 300_000, len(block)) * 15:
+        with connect(sites.a.port("service")) as client:
+            served, _ = service.accept()
+            with served:
+                served.settimeout(20)
+                sender = threading.Thread(target=served.sendall, args=(block[:size],))
+                sender.start()
+                received = receive_exactly(client, size)
+                sender.join()
+            assert received == block[:size]
 
 
 @pytest.mark.parametrize("closer", ["client", "server"])

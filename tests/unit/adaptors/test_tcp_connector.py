@@ -290,6 +290,60 @@ def test_a_server_that_refuses_is_told(loop: Loop) -> None:
     assert [record.error for record in recorder.flows] == [UNREACHABLE]
 
 
+@pytest.mark.parametrize("with_records", [False, True])
+def test_octets_of_a_server_wait_for_the_listener_of_a_c_router(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch, with_records: bool
+) -> None:
+    """Until its client's first octets come: it was seen to lose what comes right behind the header."""
+    monkeypatch.setattr("vanrouter.adaptors.tcp_connector.LISTENER_READY_S", 100.0)
+    site = Site(loop, recorder=Recorder() if with_records else None)
+    client, other = Client(), Client()
+    loop.call(lambda: loop.router.subscribe_stream("reply", client))  # type: ignore[arg-type]
+    loop.call(lambda: loop.router.subscribe_stream("other", other))  # type: ignore[arg-type]
+    sink = begin(site, FarEnd())
+    server = accepted(site.server)
+    server.sendall(b"220 hello")
+    begin(site, FarEnd(), reply_to="other", is_vanrouter=True)
+    accepted(site.server).sendall(b"220 hello")
+    loop.wait_for(lambda: other.octets == b"220 hello")
+    assert (len(client.heads), client.octets) == (1, b"")
+    loop.call(lambda: sink.push(b"HELO"))  # type: ignore[attr-defined]
+    loop.wait_for(lambda: client.octets == b"220 hello")
+    loop.call(lambda: sink.push(b" you"))  # type: ignore[attr-defined]
+    assert receive_exactly(server, 8) == b"HELO you"
+    server.sendall(b"!")
+    loop.wait_for(lambda: client.octets == b"220 hello!")
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_a_client_that_waits_for_the_server_does_not_wait_long(loop: Loop, ends: bool) -> None:
+    site = Site(loop)
+    client = Client()
+    loop.call(lambda: loop.router.subscribe_stream("reply", client))  # type: ignore[arg-type]
+    sink = begin(site, FarEnd())
+    if ends:
+        loop.call(sink.finish)  # type: ignore[attr-defined]
+    server = accepted(site.server)
+    server.sendall(b"220 hello")
+    loop.wait_for(lambda: client.octets == b"220 hello")
+    server.close()
+    loop.wait_for(lambda: client.events == ["finish"])
+
+
+def test_a_flow_that_ends_while_it_waits_for_the_listener(loop: Loop) -> None:
+    site = Site(loop)
+    client = Client()
+    loop.call(lambda: loop.router.subscribe_stream("reply", client))  # type: ignore[arg-type]
+    sink = begin(site, FarEnd())
+    server = accepted(site.server)
+    server.sendall(b"220 hello")
+    loop.call(sink.abort)  # type: ignore[attr-defined]
+    with pytest.raises(ConnectionResetError):
+        receive_all(server)
+    assert client.octets == b""
+    site.wait_until_empty()
+
+
 @pytest.mark.parametrize("server_says", ["nothing", "a word", "that is all", "a word, and that is all"])
 def test_a_server_stream_that_nobody_takes_is_offered_again(loop: Loop, server_says: str) -> None:
     site = Site(loop)
