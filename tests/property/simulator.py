@@ -168,13 +168,18 @@ class Network:
             host.hops[connection_id] = Hop(wire, wire.ids, there, wire.ids[is_a])
             self.apply(host, host.plane.on_link_up(connection_id, wire.cost, self.clock(host)))
 
-    def disconnect(self, wire: Wire) -> None:
-        ids, wire.ids = wire.ids, None
-        for name, connection_id in zip((wire.a, wire.b), ids or (), strict=False):
-            host = self.hosts[name]
-            host.hops.pop(connection_id, None)
-            if host.ways.pop(connection_id, None) and host.is_up:
-                self.apply(host, host.plane.on_link_lost(connection_id, self.clock(host)))
+    def disconnect(self, *wires: Wire) -> None:
+        """Disconnect wires, all in one moment: nothing that the loss of one causes goes over another of them."""
+        told: list[tuple[Host, int]] = []
+        for wire in wires:
+            for name, connection_id in zip((wire.a, wire.b), wire.ids or (), strict=False):
+                host = self.hosts[name]
+                host.hops.pop(connection_id, None)
+                if host.ways.pop(connection_id, None) and host.is_up:
+                    told.append((host, connection_id))
+            wire.ids = None
+        for host, connection_id in told:
+            self.apply(host, host.plane.on_link_lost(connection_id, self.clock(host)))
 
     def cut(self, wire: Wire) -> None:
         wire.is_cut = True
@@ -187,8 +192,7 @@ class Network:
     def kill(self, host: Host) -> None:
         host.is_up = False
         host.epoch += 1
-        for wire in self.wires_of(host):
-            self.disconnect(wire)
+        self.disconnect(*self.wires_of(host))
 
     def restart(self, host: Host) -> None:
         if host.is_up:

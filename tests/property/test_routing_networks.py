@@ -129,6 +129,18 @@ def test_lost_transit_router_is_replaced_at_once() -> None:
     assert network.hosts["A"].bound["C"]
 
 
+@pytest.mark.parametrize("is_express", [False, True], ids=["every copy", "express"])
+def test_no_periodic_timer_is_waited_for_after_a_loss(is_express: bool) -> None:
+    """The router with most neighbours dies: all routes are right soon after the hold-off, before the next RAs."""
+    network = random_network(40, 4, 40)
+    network.is_express = is_express
+    converge(network, 15, step_s=1.0)
+    network.run_until(network.now + 20)
+    network.kill(max(network.hosts.values(), key=lambda host: len(host.ways)))
+    settings = network.settings
+    assert converge(network, settings.ra_interval_flux_s) <= settings.unreachable_holdoff_s + 2.0
+
+
 @pytest.mark.long
 @pytest.mark.timeout(900)
 @given(st.integers(10, 60), st.integers(0, 2**32), faults, st.booleans())
