@@ -66,6 +66,9 @@ TRACKING_CREDIT = 32
 MESH_CREDIT = 3
 """Credit on them (sections 9.2, 9.4 and 9.6)."""
 
+TOLD_WITHIN_S = 2.0
+"""An interior that has destinations for a new proxy out says so within this; of having none it says nothing."""
+
 
 class InternalTarget:
     """Takes the messages that peers send to an address of the protocol itself."""
@@ -148,10 +151,13 @@ class EdgeHost:
         self._proxies: dict[tuple[int, Direction, str], Receiver | Sender] = {}
         """By connection, direction and address; proxies in and the receivers from peer edges."""
         self._of_link: dict[Receiver | Sender, tuple[int, Direction, str]] = {}
+        self._untold: dict[str, float] = {}
+        """Keys whose proxy out is new: until when the interior may yet say that it has destinations."""
         self._negotiators: dict[int, Sender] = {}
         self._timer: Any = None
         router.internal_targets[MESH_NEGOTIATION] = InternalTarget(Role.INTER_EDGE, self._on_negotiation, MESH_CREDIT)
         router.table.on_change = self.refresh
+        router.table.is_edge = True
         self._handlers: dict[type, Callable[[Any], None]] = {
             ActivateUplink: self._activate,
             DeactivateUplink: self._deactivate,
@@ -197,6 +203,20 @@ class EdgeHost:
             return
         if not any(sender.connection.role is Role.EDGE for sender in consumers):
             consumers.extend(self.uplinks.consumers)
+
+    def is_untold(self, key: str) -> bool:
+        """Tell whether the interior has not had time to say that it has destinations of a key.
+
+        A producer that has its credit from consumers here may have sent all it has by then, so its multicasts go up as
+        anonymous ones do. The C router's edges keep those from the interior.
+        """
+        until = self._untold.get(key)
+        if until is None:
+            return False
+        if until > self._router.reactor.now:
+            return True
+        del self._untold[key]
+        return False
 
     def is_active(self, connection: Connection) -> bool:
         """Tell whether a connection carries links of edge mode: the others to the interior are spares."""
@@ -352,11 +372,14 @@ class EdgeHost:
         if session is not None and connection is not None:
             sender = connection.attacher.attach_sender(session[1], LinkKind.ENDPOINT, command.address)
             self._note(sender, (number, "out", command.address))
+            self._untold["M" + command.address] = self._router.reactor.now + TOLD_WITHIN_S
 
     def _detach_proxy(self, number: int, direction: Direction, address: str) -> None:
         link = self._proxies.pop((number, direction, address), None)
         if link is not None:
             del self._of_link[link]
+            if direction == "out":
+                self._untold.pop("M" + address, None)
             if not link.closed and not link.connection.is_closed:
                 link.connection.detach(link)
 

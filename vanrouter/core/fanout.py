@@ -112,10 +112,11 @@ def multicast_targets(
 ) -> Targets:
     """Return where copies go: consumers here, one copy for each neighbour that leads to others, services here.
 
-    From an edge router those with an address of their own (`is_anonymous`) go to the interior, too.
+    From an edge router those with an address of their own (`is_anonymous`) go to the interior, too, and those of a new
+    producer.
     """
     consumers = [sender for sender in address.consumers if not is_echo(sender, came_from, annotations.mesh)]
-    if is_anonymous and router.edge is not None:
+    if router.edge is not None and (is_anonymous or router.edge.is_untold(address.key)):
         router.edge.add_uplink(consumers, came_from)
     remotes = router.nodes.values() if address.key[0] == "T" else address.remotes.values()
     neighbours: dict[Connection, None] = {}

@@ -124,9 +124,6 @@ class Forwarder(Receiving, Sending):
         settled = delivery_settled(pn)
         destination: Destination | None = address.sole
         treatment = address.treatment
-        if destination is not None and treatment <= MULTICAST and self.router.is_edge:
-            if receiver.address is None:  # it has copies in the interior as well: nobody has attached a link for them
-                destination = None
         if destination is None:
             if treatment <= MULTICAST:
                 self.forward_multicast(receiver, pn, settled, bytes(VIEW[start:size]), annotations, address)

@@ -319,6 +319,8 @@ class AddressTable:
         self._on_local_change = on_local_change
         self.on_change: Callable[[Address], object] | None = None
         """Told of each change of destinations or watches, where edges have to do with it."""
+        self.is_edge = False
+        """Of an edge router: the interior may have more consumers of a multicast than are known here."""
 
     def get(self, key: str) -> Address | None:
         """Return the address of that key, if it exists."""
@@ -366,7 +368,9 @@ class AddressTable:
             if len(address.consumers) == 1 and not address.services and not address.remotes
             else None
         )
-        if only is not None and (only.is_special or address.treatment == Treatment.UNAVAILABLE):
+        if only is not None and (
+            only.is_special or address.treatment == UNAVAILABLE or (self.is_edge and address.treatment <= MULTICAST)
+        ):
             only = None
         address.sole = only
         address.takes_turns = (

@@ -6,7 +6,16 @@ import pytest
 
 from tests.unit.core.engines import ACCEPTED, REJECTED, RELEASED, World, message
 from vanrouter.core.connection import Connection
-from vanrouter.core.edge import MESH_DISCOVERY, MESH_NEGOTIATION, TRACKING, EdgeHost, EdgeServer, only_properties, send
+from vanrouter.core.edge import (
+    MESH_DISCOVERY,
+    MESH_NEGOTIATION,
+    TOLD_WITHIN_S,
+    TRACKING,
+    EdgeHost,
+    EdgeServer,
+    only_properties,
+    send,
+)
 from vanrouter.core.links import Receiver, Sender
 from vanrouter.core.peer import Role
 from vanrouter.core.router import Mode, Router
@@ -250,6 +259,36 @@ def test_an_anonymous_multicast_goes_up_past_a_single_consumer(world: World, siz
     world.advance(2.0)
     assert sent.state == ACCEPTED
     assert [len(taker.contents) for taker in takers] == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("size", [10, 600_000])
+def test_a_multicast_goes_up_before_the_interior_has_told(
+    world: World, pair: tuple[Router, Router], size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A producer has its credit from a consumer at its edge; what the interior has is not known yet."""
+    edge, interior = pair
+    multicast(edge, interior)
+    assert edge.edge is not None
+    on_tracking, told = edge.edge.plane.on_tracking, []
+    monkeypatch.setattr(edge.edge.plane, "on_tracking", lambda *what: told.append(what) or [])
+    takers = [world.client(router).receiver("mc/a", auto=ACCEPTED) for router in (edge, interior)]
+    world.settle()
+    tx = world.client(edge).sender("mc/a")
+    world.settle()
+    sent = tx.send(message("mc/a", "x" * size))
+    world.settle()
+    assert sent.state == ACCEPTED
+    assert [len(taker.contents) for taker in takers] == [1, 1]
+    world.advance(TOLD_WITHIN_S)  # it would have said so by now
+    tx.send(message("mc/a", "x" * size))
+    world.settle()
+    assert [len(taker.contents) for taker in takers] == [2, 1]
+    edge.edge._execute(on_tracking(*told[0]))
+    sent = tx.send(message("mc/a", "x" * size))
+    world.settle()
+    assert [len(taker.contents) for taker in takers] == [3, 2]
+    assert sent.state == ACCEPTED
+    world.check()
 
 
 def test_an_edge_does_not_get_its_own_back(world: World, pair: tuple[Router, Router]) -> None:

@@ -243,6 +243,15 @@ def test_an_only_destination_of_which_rules_are_asked(table: AddressTable, key: 
     assert address.sole is None
 
 
+@pytest.mark.parametrize(("key", "is_sole"), [("Mc/a", False), ("Ma", True)])
+def test_the_only_consumer_at_an_edge(table: AddressTable, key: str, is_sole: bool) -> None:
+    table.rules.add(AddressRule(pattern="c/#", treatment=Treatment.MULTICAST))
+    table.is_edge = True
+    address = table.ensure(key)
+    table.add_consumer(address, consumer())
+    assert (address.sole is not None) is is_sole
+
+
 def test_permanent_addresses_stay(table: AddressTable) -> None:
     address = table.ensure("Ma")
     address.permanent = True
