@@ -10,6 +10,8 @@ KEEP ?=
 ARGS ?=
 BIN := $(VENV)/bin
 export PYTHON VENV
+# Each start of a router would compile its modules again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-long lint format bench clean

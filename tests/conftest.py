@@ -18,6 +18,9 @@ settings.register_profile(
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
+# Hundreds of routers are started: the first leaves the compiled modules to the others, which start in half the time.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """PyPy finds what was left open at some later collection, in whatever test runs then; CPython says whose it was."""
