@@ -9,6 +9,8 @@ from collections.abc import Generator
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.system.process import running
+
 settings.register_profile("default", max_examples=60, deadline=None)
 settings.register_profile(
     "thorough",
@@ -34,7 +36,7 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     if report.failed:
-        # Harness objects register what they log under this name; a failure shows the end of each.
-        for program in getattr(item.session, "running_programs", []):
-            report.sections.append((f"log of {program.name}", program.tail()))
+        for programs in running:
+            for program in programs():
+                report.sections.append((f"log of {program.name}", program.tail()))
     return report

@@ -11,6 +11,7 @@ import pytest
 from tests.system.conftest import (  # noqa: F401  # fixtures are found by name
     echo_port,
     foreign_pki,
+    network,
     pki,
     start_module_sites,
     start_sites,

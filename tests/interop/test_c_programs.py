@@ -18,6 +18,7 @@ import pytest
 
 from tests.system.network import Network, eventually
 from tests.system.pki import Credentials, Pki
+from tests.system.process import held
 from vanrouter.mgmt.client import ManagementClient
 from vanrouter.mgmt.entity_types import SCHEMA
 
@@ -100,15 +101,12 @@ def programs(c_router: str, pki: Pki, tmp_path_factory: pytest.TempPathFactory) 
     network.section("A", ("listener", {**listener, "requireSsl": True, "saslMechanisms": "EXTERNAL"}))
     network.section("A", ("autoLink", {"address": "q", "direction": "in", "containerId": "broker"}))
     network.section("A", ("policy", {"enableVhostPolicy": False, "policyDir": str(folder_of_vhosts)}))
-    try:
+    with held(network):
         network.start()
         with ManagementClient(f"amqp://127.0.0.1:{network['A'].port('amqp')}") as client:
             eventually(lambda: len(list(client.query("router.node"))) == 3)
             eventually(lambda: len([row for row in client.query("connection") if row["role"] == "edge"]) == 1)
         yield Programs(folder, network, pki.issue("operator"))
-        network.stop()
-    finally:
-        network.kill()
 
 
 def titles(text: str) -> list[str]:

@@ -13,7 +13,6 @@ import threading
 from collections.abc import Iterator
 from functools import partial
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 
@@ -27,17 +26,6 @@ AT_ONCE = 24
 ROUNDS = 3
 """The C router never forgets a delivery that it sent another way: the more of them, the fewer it sends to that site."""
 GREETING = b"220"
-
-
-@pytest.fixture
-def network(tmp_path: Path) -> Iterator[Network]:
-    made = Network(tmp_path)
-    try:
-        yield made
-        made.check_logs()
-        made.stop()
-    finally:
-        made.kill()
 
 
 class _Greeting(socketserver.BaseRequestHandler):

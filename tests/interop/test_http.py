@@ -14,7 +14,7 @@ import pytest
 
 from tests.system.http_service import pattern
 from tests.system.network import Network
-from tests.system.process import free_port
+from tests.system.process import free_port, held
 from tests.system.services import require, run
 from tests.system.test_http import ask, http_connector, http_listener, kept_alive, service
 
@@ -26,7 +26,7 @@ def network(tmp_path_factory: pytest.TempPathFactory, c_router: str) -> Iterator
     """V - C - W: services behind C by TCP and behind W by HTTP; clients at V by HTTP and at C by TCP."""
     directory = tmp_path_factory.mktemp("http")
     with contextlib.ExitStack() as stack:
-        network = Network(directory)
+        network = stack.enter_context(held(Network(directory)))
         network.add("V")
         network.add("C", c_router)
         network.add("W")
@@ -43,10 +43,7 @@ def network(tmp_path_factory: pytest.TempPathFactory, c_router: str) -> Iterator
         for address in ("by-tcp", "by-http", "refused"):
             network.section("V", http_listener(f"to-{address}", address))
         network.clients("by-http", "C")
-        network.start()
-        stack.callback(network.kill)
-        yield network
-        network.stop()
+        yield network.start()
 
 
 LISTENERS = [("V", "to-by-tcp"), ("V", "to-by-http"), ("C", "to-by-http")]

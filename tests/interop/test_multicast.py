@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 
 import pytest
 from proton import Message, Timeout
@@ -28,15 +27,6 @@ ORIGINS = {name: valid_origins_of(GRAPH, name) for name in NAMES}
 ADDRESS = "multicast/news"
 COUNT = 10
 QUIET_S = 1.0
-
-
-@pytest.fixture
-def network(tmp_path: Path) -> Iterator[Network]:
-    made = Network(tmp_path)
-    try:
-        yield made
-    finally:
-        made.kill()
 
 
 class Watch:
@@ -125,4 +115,3 @@ def test_each_consumer_once(network: Network, c_router: str, echo_port: int) -> 
             assert sorted(found) == sorted(expected), f"at {name}"
         assert nothing_comes(receivers, QUIET_S)
     network.check_logs()
-    network.stop()

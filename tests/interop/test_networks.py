@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -11,30 +10,12 @@ import pytest
 
 from tests.interop.exchange import exchange
 from tests.interop.ring import NAMES, SERVICES, mixed_ring
-from tests.system.harness import BAD_LINE
 from tests.system.network import Network, eventually, succeeds
 from tests.system.pki import Pki
 from tests.system.services import connect, echo_once, receive_exactly
 from vanrouter.mgmt.client import ClientError, ManagementClient, router_target
 
 PAYLOAD = bytes(range(256)) * 4000
-
-
-@pytest.fixture
-def network(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Network]:
-    made = Network(tmp_path)
-    session = request.session
-    if not hasattr(session, "running_programs"):
-        session.running_programs = []  # type: ignore[attr-defined]  # read by tests/conftest.py
-    programs: list[object] = session.running_programs  # type: ignore[attr-defined]  # the same
-    before = list(programs)
-    try:
-        yield made
-        for router in made:
-            assert not any(BAD_LINE.search(line) for line in router.log if not router.is_c_router)
-    finally:
-        programs[:] = [*before, *made]
-        made.kill()
 
 
 def echo(port: int) -> None:
@@ -84,7 +65,6 @@ def test_chain(network: Network, c_router: str, echo_port: int, tmp_path: Path, 
     exchange(network, names[2], names[0], tmp_path)
     everybody_knows(network, *names)
     network.check_logs()
-    network.stop()
 
 
 @pytest.mark.parametrize("connects", ["vanrouter", "the old one"])
@@ -109,7 +89,6 @@ def test_the_line_before(
     exchange(network, "V", "C", tmp_path)
     exchange(network, "C", "V", tmp_path)
     network.check_logs()
-    network.stop()
 
 
 def test_ring_of_five(network: Network, c_router: str, echo_port: int) -> None:
@@ -150,7 +129,6 @@ def test_ring_of_five_carries_everything(
     for near, far in (("V0", "C2"), ("C2", "V0"), ("V1", "V4"), ("C2", "C3"), ("C3", "V1")):
         exchange(network, near, far, tmp_path)
     network.check_logs()
-    network.stop()
 
 
 @pytest.mark.parametrize("kinds", ["VC", "CV", "VV"], ids=["under C", "C under vanrouter", "under vanrouter, C beyond"])
@@ -175,7 +153,6 @@ def test_edge(network: Network, c_router: str, echo_port: int, tmp_path: Path, k
     for near, far in (("E", "I"), ("I", "E"), ("E", "J"), ("J", "E")):
         exchange(network, near, far, tmp_path)
     network.check_logs()
-    network.stop()
 
 
 def test_edges_under_both(network: Network, c_router: str, echo_port: int) -> None:
@@ -223,7 +200,6 @@ def test_edge_mesh(network: Network, c_router: str, echo_port: int, tmp_path: Pa
     exchange(network, "E0", "E1", tmp_path)
     exchange(network, "E1", "E0", tmp_path)
     network.check_logs()
-    network.stop()
 
 
 @pytest.mark.parametrize("kinds", ["VC", "CV", "VV"])
@@ -238,7 +214,6 @@ def test_two_networks(network: Network, c_router: str, tmp_path: Path, kinds: st
     network.start()
     exchange(network, "X", "Y", tmp_path, "serve")
     network.check_logs()
-    network.stop()
 
 
 @pytest.mark.parametrize("kinds", ["VCCV", "CVVC"])
@@ -261,7 +236,6 @@ def test_answers_from_behind_the_linked_routers(network: Network, c_router: str,
     network.start()
     exchange(network, asking, serving, tmp_path, "serve")
     network.check_logs()
-    network.stop()
 
 
 @pytest.mark.parametrize("kinds", ["VC", "CV"])
@@ -280,4 +254,3 @@ def test_tenants(network: Network, c_router: str, echo_port: int, tmp_path: Path
         echo(network[near].port(f"to-at-{far}"))
         exchange(network, near, far, tmp_path, "serve")
     network.check_logs()
-    network.stop()

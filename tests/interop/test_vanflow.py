@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,28 +31,23 @@ NOT_IN_OURS = {
 
 
 @pytest.fixture(params=["vanrouter listens", "C listens", "vanrouter alone", "C alone"])
-def network(request: pytest.FixtureRequest, tmp_path: Path, c_router: str, echo_port: int) -> Iterator[Network]:
+def network(request: pytest.FixtureRequest, network: Network, c_router: str, echo_port: int) -> Network:
     programs = {
         "vanrouter listens": (None, c_router),
         "C listens": (c_router, None),
         "vanrouter alone": (None, None),
         "C alone": (c_router, c_router),
     }[request.param]
-    made = Network(tmp_path)
     for name, program in zip("AB", programs, strict=True):
-        made.add(name, program)
-        made.section(name, ("address", {"prefix": "mc", "distribution": "multicast"}))
-    made.section("A", ("site", {"name": "here", "platform": "linux", "location": "lab", "provider": "p"}))
-    made.link("A", "B", cost=3)
-    made.service("echo", "B", echo_port)
-    made.service("dead", "B", free_port())
-    made.clients("echo", "A")
-    made.clients("dead", "A")
-    made.start()
-    try:
-        yield made
-    finally:
-        made.kill()
+        network.add(name, program)
+        network.section(name, ("address", {"prefix": "mc", "distribution": "multicast"}))
+    network.section("A", ("site", {"name": "here", "platform": "linux", "location": "lab", "provider": "p"}))
+    network.link("A", "B", cost=3)
+    network.service("echo", "B", echo_port)
+    network.service("dead", "B", free_port())
+    network.clients("echo", "A")
+    network.clients("dead", "A")
+    return network.start()
 
 
 def records(network: Network) -> tuple[dict[RecordType, list[Attributes]], Picture]:

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.conftest import pki, start_module_sites, start_sites  # noqa: F401  # fixtures are found by name
+from tests.interop.conftest import c_router  # noqa: F401  # fixtures are found by name
+from tests.system.conftest import (  # noqa: F401  # the same
+    echo_port,
+    network,
+    pki,
+    start_module_sites,
+    start_sites,
+)
 
 HERE = Path(__file__).parent
 

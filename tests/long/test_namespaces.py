@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.interop.conftest import c_router  # noqa: F401  # fixtures are found by name
 from tests.long.lab import Lab, Machine, NameServer, laboratory, time_passes
 from tests.system.harness import Router, Section, tcp_connector, tcp_listener
 from tests.system.network import eventually
 from tests.system.pki import Pki
+from tests.system.process import shown
 
 LINK_PORT = 5671
 SERVICE_PORT = 7000
@@ -23,11 +23,9 @@ BACK_S = 5.0
 
 
 @pytest.fixture
-def lab(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Lab]:
-    with laboratory(tmp_path) as made:
-        request.session.running_programs = made.routers  # type: ignore[attr-defined]  # read by tests/conftest.py
+def lab(tmp_path: Path) -> Iterator[Lab]:
+    with laboratory(tmp_path) as made, shown(lambda: made.routers):
         yield made
-        request.session.running_programs = []  # type: ignore[attr-defined]  # the same
 
 
 def listening(**more: object) -> Section:
@@ -263,7 +261,7 @@ def test_long_ways_with_losses(pair: Pair) -> None:
         assert took < 60
 
 
-def test_the_c_router_holds_the_dead_connection(pair: Pair, c_router: str) -> None:  # noqa: F811
+def test_the_c_router_holds_the_dead_connection(pair: Pair, c_router: str) -> None:
     """It refuses the new one of the same group for up to 16 s; vanrouter comes as another group."""
     pair.a_sections.append(connecting(pair.b.address))
     pair.b_sections.append(listening())

@@ -8,14 +8,11 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.interop.conftest import c_router  # noqa: F401  # fixtures are found by name
 from tests.interop.ring import SERVICES, mixed_ring
-from tests.system.conftest import echo_port  # noqa: F401  # the same
 from tests.system.network import Network, eventually, succeeds
 from tests.system.pki import Pki
 from tests.system.process import Program
@@ -28,15 +25,6 @@ ROOT = Path(__file__).parents[2]
 CUTS = 12
 RELINK_S = 5.0
 """A killed and restarted vanrouter is back in use within so long (issue 3); a C router retries after up to 5 s more."""
-
-
-@pytest.fixture
-def network(tmp_path: Path) -> Iterator[Network]:
-    made = Network(tmp_path)
-    try:
-        yield made
-    finally:
-        made.kill()
 
 
 def chain(network: Network, kinds: str, program: str, port: int) -> None:
@@ -79,18 +67,17 @@ def open_many(*ports: int) -> None:
 
 
 @pytest.mark.parametrize("kinds", ["CVC", "VCV"])
-def test_bulk_and_many_flows(network: Network, c_router: str, echo_port: int, kinds: str) -> None:  # noqa: F811
+def test_bulk_and_many_flows(network: Network, c_router: str, echo_port: int, kinds: str) -> None:
     chain(network, kinds, c_router, echo_port)
     port = network[f"{kinds[0]}0"].port("to-svc")
     send_bulk(port)
     open_many(port)
     network.check_logs()
-    network.stop()
 
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("has_tls", [False, True], ids=["plain", "mutual TLS"])
-def test_ring_of_five(network: Network, c_router: str, echo_port: int, tmp_path: Path, has_tls: bool) -> None:  # noqa: F811
+def test_ring_of_five(network: Network, c_router: str, echo_port: int, tmp_path: Path, has_tls: bool) -> None:
     """Messages of 1 octet to 100 MB, 100 MB in a flow, and 1,000 flows at once that enter at all five routers."""
     mixed_ring(network, c_router, echo_port, Pki(tmp_path / "pki") if has_tls else None)
     network.start_at_once()
@@ -102,7 +89,6 @@ def test_ring_of_five(network: Network, c_router: str, echo_port: int, tmp_path:
         for size in MESSAGE_BYTES:
             send_message(network, near, far, size, tmp_path)
     network.check_logs()
-    network.stop()
 
 
 def send_message(network: Network, near: str, far: str, size: int, folder: Path) -> None:
@@ -125,7 +111,7 @@ def send_message(network: Network, near: str, far: str, size: int, folder: Path)
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("kinds", ["VVV", "CVC"])
-def test_many_cuts(network: Network, c_router: str, echo_port: int, kinds: str) -> None:  # noqa: F811
+def test_many_cuts(network: Network, c_router: str, echo_port: int, kinds: str) -> None:
     """The transit router is killed and started again; it listens, the others come back by themselves."""
     chain(network, kinds, c_router, echo_port)
     transit = f"{kinds[1]}1"

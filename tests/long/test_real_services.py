@@ -12,7 +12,6 @@ import io
 import random
 import socket
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,24 +46,20 @@ pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture(params=KINDS)
-def network(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Network]:
+def network(request: pytest.FixtureRequest, network: Network) -> Network:
     """Routers in a row; the clients are at the first and the services at the last."""
     kinds: str = request.param
     program = c_router_program()
     if "C" in kinds and program is None:
         pytest.skip("no C router: set SKROUTERD to a skupper-router 3.x")
-    made = Network(tmp_path)
     names = [f"{kind}{place}" for place, kind in enumerate(kinds)]
     for name in names:
-        made.add(name, program if name[0] == "C" else None)
-    made.link(names[0], names[1])
+        network.add(name, program if name[0] == "C" else None)
+    network.link(names[0], names[1])
     if len(names) == 3:
-        made.link(names[2], names[1])
-    made.ends = names[0], names[-1]  # type: ignore[attr-defined]  # for `through`
-    try:
-        yield made
-    finally:
-        made.kill()
+        network.link(names[2], names[1])
+    network.ends = names[0], names[-1]  # type: ignore[attr-defined]  # for `through`
+    return network
 
 
 def through(network: Network, port: int) -> int:

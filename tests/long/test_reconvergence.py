@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.interop.conftest import c_router  # noqa: F401  # fixtures are found by name
 from tests.long.lab import Lab, Machine, enter, laboratory, time_passes
 from tests.system.harness import Router, Section, tcp_connector, tcp_listener
 from tests.system.process import Program
@@ -137,7 +136,7 @@ def lose(directory: Path, program: str | None, what: str) -> float:
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("what", ["kill_the_transit", "cut_the_link"])
-def test_new_flows_fail_for_a_moment(tmp_path: Path, c_router: str, what: str) -> None:  # noqa: F811
+def test_new_flows_fail_for_a_moment(tmp_path: Path, c_router: str, what: str) -> None:
     here = lose(tmp_path / "here", None, what)
     there = lose(tmp_path / "there", c_router, what)
     print(f"{what}: new flows fail for {here:.2f} s, with C routers for {there:.2f} s")

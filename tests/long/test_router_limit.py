@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.interop.conftest import c_router  # noqa: F401  # fixtures are found by name
 from tests.interop.exchange import exchange
 from tests.long.lab import time_passes
-from tests.system.conftest import echo_port  # noqa: F401  # the same
 from tests.system.network import Network, eventually
 from tests.system.process import Program
 from tests.system.services import echo_once
@@ -24,15 +21,6 @@ FORM_S = 400.0
 CALM_S = 15.0
 MOST_ERRORS = 600
 """Of the C router while its neighbour finds out whom it knows; about ten a second, without end, if told of all."""
-
-
-@pytest.fixture
-def network(tmp_path: Path) -> Iterator[Network]:
-    made = Network(tmp_path)
-    try:
-        yield made
-    finally:
-        made.kill()
 
 
 def many_routers(folder: Path, count: int, *ports: int) -> Program:
@@ -58,7 +46,7 @@ def errors_of(network: Network, name: str) -> list[str]:
 
 
 @pytest.mark.timeout(600)
-def test_no_limit_among_vanrouters(network: Network, echo_port: int, tmp_path: Path) -> None:  # noqa: F811
+def test_no_limit_among_vanrouters(network: Network, echo_port: int, tmp_path: Path) -> None:
     """Two daemons on either side of 138 routers: all 140 know each other, and flows go through."""
     for name in "VW":
         add(network, name)
@@ -80,8 +68,8 @@ def test_no_limit_among_vanrouters(network: Network, echo_port: int, tmp_path: P
 @pytest.mark.timeout(600)
 def test_a_c_router_in_a_network_of_more(
     network: Network,
-    c_router: str,  # noqa: F811
-    echo_port: int,  # noqa: F811
+    c_router: str,
+    echo_port: int,
     tmp_path: Path,
 ) -> None:
     """The C router knows 128 and works with them; the 141 others know it and each other, as if it were not there."""

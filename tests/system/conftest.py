@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.system.harness import Sites
+from tests.system.network import Network
 from tests.system.pki import Pki
+from tests.system.process import held
 from tests.system.services import echo_server
 
 HERE = Path(__file__).parent
@@ -33,61 +35,33 @@ def foreign_pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
     return Pki(tmp_path_factory.mktemp("foreign"), "another authority")
 
 
-@contextlib.contextmanager
-def running(sites: Sites, request: pytest.FixtureRequest) -> Iterator[Sites]:
-    """Start two sites; stop them cleanly afterwards. Their logs appear in the report of a test that fails meanwhile."""
-    session = request.session
-    if not hasattr(session, "running_programs"):
-        session.running_programs = []  # type: ignore[attr-defined]  # read by tests/conftest.py
-    programs: list[object] = session.running_programs  # type: ignore[attr-defined]  # the same
-    before = list(programs)
-    try:
-        programs[:] = [*before, _Live(sites, "A"), _Live(sites, "B")]
-        yield sites.start()
-        sites.stop()
-    finally:
-        sites.kill()
-        programs[:] = before
-
-
-class _Live:
-    """The router that has this name now: a test may restart it."""
-
-    def __init__(self, sites: Sites, name: str) -> None:
-        self.name = name
-        self._sites = sites
-
-    def tail(self) -> str:
-        for router in self._sites.routers():
-            if router.router_id == self.name:
-                return router.tail()
-        return "was not started"
-
-
-def _starter(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, stack: contextlib.ExitStack
-) -> StartSites:
+def _starter(tmp_path_factory: pytest.TempPathFactory, stack: contextlib.ExitStack) -> StartSites:
     def start(**parameters: object) -> Sites:
         sites = Sites(directory=tmp_path_factory.mktemp("sites"), **parameters)  # type: ignore[arg-type]  # passed on
-        return stack.enter_context(running(sites, request))
+        return stack.enter_context(held(sites)).start()
 
     return start
 
 
 @pytest.fixture
-def start_sites(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartSites]:
+def start_sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartSites]:
     """Return a function that starts a network as `Sites` describes it, for one test."""
     with contextlib.ExitStack() as stack:
-        yield _starter(request, tmp_path_factory, stack)
+        yield _starter(tmp_path_factory, stack)
 
 
 @pytest.fixture(scope="module")
-def start_module_sites(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[StartSites]:
+def start_module_sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartSites]:
     """Return the same for fixtures that share a network among the tests of a module."""
     with contextlib.ExitStack() as stack:
-        yield _starter(request, tmp_path_factory, stack)
+        yield _starter(tmp_path_factory, stack)
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Iterator[Network]:
+    """A network that a test describes and starts; a module that shares one among its tests makes its own."""
+    with held(Network(tmp_path)) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")

@@ -103,11 +103,17 @@ class Network:
             ]
             assert not bad, f"{router.name} logged\n" + "\n".join(bad[:5])
 
+    def routers(self) -> list[Router]:
+        """Return what was started."""
+        return list(self)
+
     def stop(self) -> None:
-        """Stop what runs and hold it to a clean end."""
+        """Stop what runs and hold it to a clean end, and all logs to lines that no peer may provoke."""
         for router in self:
             if router.is_alive():
                 router.stop()
+            else:
+                router.check_log()
 
     def kill(self) -> None:
         """End what runs without ceremony."""

@@ -11,10 +11,10 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self, TypeVar
 
 START_TIMEOUT_S = 30.0
 """Start of a program on a busy machine of two cores; reaching it means that something is wrong."""
@@ -156,6 +156,41 @@ class Program:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.kill()
+
+
+class Group(Protocol):
+    """Programs that are started and ended together."""
+
+    def routers(self) -> Sequence[Program]: ...
+    def stop(self) -> None: ...
+    def kill(self) -> None: ...
+
+
+Held = TypeVar("Held", bound=Group)
+running: list[Callable[[], Sequence[Program]]] = []
+"""What tells whose logs the report of a failed test shows."""
+
+
+@contextlib.contextmanager
+def shown(programs: Callable[[], Sequence[Program]]) -> Iterator[None]:
+    """Show the logs of these programs when a test fails meanwhile."""
+    before = list(running)
+    running.append(programs)
+    try:
+        yield
+    finally:
+        running[:] = before
+
+
+@contextlib.contextmanager
+def held(group: Held) -> Iterator[Held]:
+    """Hold a group to a clean end, whenever it is started, and show its logs when a test fails meanwhile."""
+    with shown(group.routers):
+        try:
+            yield group
+            group.stop()
+        finally:
+            group.kill()
 
 
 def free_port() -> int:

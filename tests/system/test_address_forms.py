@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,15 +21,6 @@ FORMS = {
     ("networkId", "tenantId"): ("amqp:/_xtopo/net/0/I/ten/temp.", "amqp:/_xedge/net/E/ten/temp."),
 }
 """By what is configured: the address that an interior router gives, and an edge."""
-
-
-@pytest.fixture
-def network(tmp_path: Path) -> Iterator[Network]:
-    made = Network(tmp_path)
-    try:
-        yield made
-    finally:
-        made.kill()
 
 
 def dynamic_address(port: int) -> str:
@@ -58,7 +48,6 @@ def test_dynamic_addresses(network: Network, tmp_path: Path, configured: tuple[s
     for near, far in ("IJ", "EJ", "JE"):
         exchange(network, near, far, tmp_path, "serve")
     network.check_logs()
-    network.stop()
 
 
 def test_services_of_tenants(network: Network, echo_port: int) -> None:
@@ -86,7 +75,6 @@ def test_services_of_tenants(network: Network, echo_port: int) -> None:
     eventually(lambda: not succeeds(port))
     assert succeeds(network["A"].port("to-svc"))
     network.check_logs()
-    network.stop()
 
 
 def test_two_networks(network: Network, tmp_path: Path) -> None:
@@ -107,4 +95,3 @@ def test_two_networks(network: Network, tmp_path: Path) -> None:
     with ManagementClient(f"127.0.0.1:{network['X1'].port('amqp')}") as client:
         assert "inter-network" in {row["role"] for row in client.query("connection", ["role"])}
     network.check_logs()
-    network.stop()

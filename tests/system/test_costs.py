@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -14,9 +13,8 @@ from vanrouter.mgmt.client import ManagementClient
 
 
 @pytest.fixture
-def triangle(tmp_path: Path, echo_port: int) -> Network:
+def triangle(network: Network, echo_port: int) -> Network:
     """A and C are linked by way of B, and directly at a higher cost."""
-    network = Network(tmp_path)
     for name in "ABC":
         network.add(name)
     network.link("A", "B")
@@ -28,42 +26,34 @@ def triangle(tmp_path: Path, echo_port: int) -> Network:
 
 
 def test_costs_changed_while_running(triangle: Network) -> None:
-    try:
-        triangle.start_at_once()
-        port = triangle["A"].port("to-svc")
-        with ManagementClient(f"127.0.0.1:{triangle['A'].port('amqp')}") as client:
-            cost_of = costs(client)
-            eventually(lambda: cost_of() == {"B": 1, "C": 2})
-            echo_once(port)
-            client.update("connector", {"cost": 1}, name="to-C")
-            eventually(lambda: cost_of() == {"B": 1, "C": 1})
-            echo_once(port)
-            client.update("connector", {"cost": 9}, name="to-B")
-            eventually(lambda: cost_of() == {"B": 2, "C": 1})  # to B by way of C now
-            echo_once(port)
-            client.update("connector", {"cost": 1}, name="to-B")
-            eventually(lambda: cost_of() == {"B": 1, "C": 1})
-        triangle.stop()
-    finally:
-        triangle.kill()
+    triangle.start_at_once()
+    port = triangle["A"].port("to-svc")
+    with ManagementClient(f"127.0.0.1:{triangle['A'].port('amqp')}") as client:
+        cost_of = costs(client)
+        eventually(lambda: cost_of() == {"B": 1, "C": 2})
+        echo_once(port)
+        client.update("connector", {"cost": 1}, name="to-C")
+        eventually(lambda: cost_of() == {"B": 1, "C": 1})
+        echo_once(port)
+        client.update("connector", {"cost": 9}, name="to-B")
+        eventually(lambda: cost_of() == {"B": 2, "C": 1})  # to B by way of C now
+        echo_once(port)
+        client.update("connector", {"cost": 1}, name="to-B")
+        eventually(lambda: cost_of() == {"B": 1, "C": 1})
 
 
 def test_the_next_best_way_and_back(triangle: Network) -> None:
-    try:
-        triangle.start_at_once()
-        port = triangle["A"].port("to-svc")
-        with ManagementClient(f"127.0.0.1:{triangle['A'].port('amqp')}") as client:
-            cost_of = costs(client)
-            eventually(lambda: cost_of() == {"B": 1, "C": 2})
-            triangle["B"].kill()
-            eventually(lambda: succeeds(port), 1.0)  # at once: a socket has closed
-            eventually(lambda: cost_of().get("C") == 5)
-            triangle.start("B")
-            eventually(lambda: cost_of() == {"B": 1, "C": 2})
-            echo_once(port)
-        triangle.stop()
-    finally:
-        triangle.kill()
+    triangle.start_at_once()
+    port = triangle["A"].port("to-svc")
+    with ManagementClient(f"127.0.0.1:{triangle['A'].port('amqp')}") as client:
+        cost_of = costs(client)
+        eventually(lambda: cost_of() == {"B": 1, "C": 2})
+        triangle["B"].kill()
+        eventually(lambda: succeeds(port), 1.0)  # at once: a socket has closed
+        eventually(lambda: cost_of().get("C") == 5)
+        triangle.start("B")
+        eventually(lambda: cost_of() == {"B": 1, "C": 2})
+        echo_once(port)
 
 
 def costs(client: ManagementClient) -> Callable[[], dict[str, int]]:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from tests.system.network import Network, eventually, succeeds
@@ -13,15 +10,6 @@ from tests.system.services import connect, echo_once, has_ended, receive_exactly
 from vanrouter.mgmt.client import ManagementClient
 
 PAYLOAD = bytes(range(256)) * 4000
-
-
-@pytest.fixture
-def network(tmp_path: Path) -> Iterator[Network]:
-    made = Network(tmp_path)
-    try:
-        yield made
-    finally:
-        made.kill()
 
 
 def test_services_above_and_below(network: Network, echo_port: int) -> None:
@@ -37,7 +25,6 @@ def test_services_above_and_below(network: Network, echo_port: int) -> None:
     for service, clients in (("above", "E"), ("above", "F"), ("below", "I"), ("below", "F")):
         echo_once(network[clients].port(f"to-{service}"), PAYLOAD[:60_000])
     network.check_logs()
-    network.stop()
 
 
 def test_the_other_interior_takes_over(network: Network, echo_port: int) -> None:
@@ -104,4 +91,3 @@ def test_renewed_credentials(network: Network, pki: Pki, echo_port: int, role: s
         assert has_ended(client)
         eventually(lambda: succeeds(port))
     network.check_logs()
-    network.stop()

@@ -6,7 +6,6 @@ import contextlib
 import socket
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -62,15 +61,6 @@ def services() -> Iterator[dict[str, Named]]:
         service.close()
 
 
-@pytest.fixture
-def network(tmp_path: Path) -> Iterator[Network]:
-    made = Network(tmp_path)
-    try:
-        yield made
-    finally:
-        made.kill()
-
-
 def start(network: Network, services: dict[str, Named], shape: str) -> int:
     """Start A, B and C in a shape, the services at B and C; return the port at A once it knows both."""
     for name in "ABC":
@@ -102,4 +92,3 @@ def test_connections_follow_the_weights(network: Network, services: dict[str, Na
     counts = count_answers(port, CONNECTIONS, at_once)
     assert 0.89 <= counts["B"] / CONNECTIONS <= 0.91, counts
     network.check_logs()
-    network.stop()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 
@@ -12,18 +11,13 @@ from tests.system.services import echo_once
 
 
 @pytest.mark.parametrize("attempt", range(4))
-def test_the_first_flow_through_the_middle(tmp_path: Path, echo_port: int, attempt: int) -> None:
+def test_the_first_flow_through_the_middle(network: Network, echo_port: int, attempt: int) -> None:
     routers = "ABC" if attempt % 2 else "ABCD"
-    network = Network(tmp_path)
-    try:
-        for name in routers:
-            network.add(name)
-        for name, before in pairwise(reversed(routers)):
-            network.link(name, before)
-        network.service("svc", routers[-1], echo_port)
-        network.clients("svc", "A")
-        network.start_at_once()
-        echo_once(network["A"].port("to-svc"), b"first")
-        network.stop()
-    finally:
-        network.kill()
+    for name in routers:
+        network.add(name)
+    for name, before in pairwise(reversed(routers)):
+        network.link(name, before)
+    network.service("svc", routers[-1], echo_port)
+    network.clients("svc", "A")
+    network.start_at_once()
+    echo_once(network["A"].port("to-svc"), b"first")

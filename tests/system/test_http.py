@@ -23,7 +23,7 @@ from wsproto.events import AcceptConnection, BytesMessage, CloseConnection, Requ
 from tests.system.harness import Section
 from tests.system.http_service import pattern
 from tests.system.network import Network, eventually
-from tests.system.process import Program, free_port
+from tests.system.process import Program, free_port, held
 from tests.system.services import require, run
 from vanrouter.mgmt.vanflow import Attribute, RecordType
 from vanrouter.mgmt.vanflow_client import Collector
@@ -56,7 +56,7 @@ class World:
 
     def __init__(self, directory: Path, stack: contextlib.ExitStack) -> None:
         self.programs: dict[str, Program] = {}
-        self.network = Network(directory)
+        self.network = stack.enter_context(held(Network(directory)))
         self.network.add("A")
         for name in "BC":
             self.network.add(name)
@@ -80,7 +80,6 @@ class World:
         self.network.section("A", http_listener("narrow", "alone", maxHeaderBytes=1024, maxHeaders=10))
         self.network.section("A", ("tcpListener", {"name": "tcp", "host": "127.0.0.1", "port": 0, "address": "alone"}))
         self.network.start()
-        stack.callback(self.network.kill)
 
     def port(self, listener: str) -> int:
         return self.network["A"].port(listener)
@@ -95,7 +94,6 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         world = World(tmp_path_factory.mktemp("http"), stack)
         yield world
         world.network.check_logs()
-        world.network.stop()
 
 
 @pytest.fixture
@@ -412,16 +410,11 @@ def test_the_end_of_a_router_under_requests(fresh: World) -> None:
     eventually(lambda: set(spread(world, 6)) == {"one"})
 
 
-def test_no_port_is_promised_that_nobody_serves(tmp_path: Path) -> None:
-    network = Network(tmp_path)
+def test_no_port_is_promised_that_nobody_serves(network: Network) -> None:
     network.add("A")
     network.section("A", http_listener("web", "web"))
     network.section("A", http_connector("web", free_port()))
     network.start()
-    try:
-        with kept_alive(network["A"].port("web")) as client:
-            assert ask(client, "GET", "/")[0] == 503
-        network["A"].wait_for(r"Stopped listening on 127.0.0.1:0 \(web\)")
-        network.stop()
-    finally:
-        network.kill()
+    with kept_alive(network["A"].port("web")) as client:
+        assert ask(client, "GET", "/")[0] == 503
+    network["A"].wait_for(r"Stopped listening on 127.0.0.1:0 \(web\)")

@@ -8,7 +8,6 @@ import socket
 import socketserver
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -62,15 +61,6 @@ def proxy_port() -> Iterator[int]:
         thread.join()
 
 
-@pytest.fixture
-def network(tmp_path: Path) -> Iterator[Network]:
-    made = Network(tmp_path)
-    try:
-        yield made
-    finally:
-        made.kill()
-
-
 def test_link_through_a_proxy(network: Network, pki: Pki, echo_port: int, proxy_port: int) -> None:
     network.add("A")
     network.add("B")
@@ -95,4 +85,3 @@ def test_link_through_a_proxy(network: Network, pki: Pki, echo_port: int, proxy_
             )
         )
     assert not any("secret" in line for line in network["B"].log)
-    network.stop()

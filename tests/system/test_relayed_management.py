@@ -10,6 +10,7 @@ from proton.utils import BlockingConnection, SendException
 
 from tests.system.network import Network, eventually
 from tests.system.pki import Pki
+from tests.system.process import held
 from vanrouter.errors import ManagementError
 from vanrouter.mgmt.client import Credentials, ManagementClient, edge_target, router_target
 
@@ -40,16 +41,11 @@ def network(tmp_path_factory: pytest.TempPathFactory, pki: Pki) -> Iterator[Netw
         "effect": "deny",
     }
     network.section("A", ("managementPermission", secrets))
-    try:
+    with held(network):
         network.start()
         with ManagementClient(f"amqp://127.0.0.1:{network['A'].port('amqp')}") as client:
             eventually(lambda: len(list(client.query("router.node"))) == 2)
         yield network
-        network.stop()
-        for router in network:
-            router.check_log()
-    finally:
-        network.kill()
 
 
 def people(network: Network, pki: Pki, name: str) -> ManagementClient:

@@ -16,7 +16,7 @@ import yaml
 
 from tests.system.network import Network, eventually
 from tests.system.pki import Pki
-from tests.system.process import free_port
+from tests.system.process import free_port, held
 
 TIMEOUT_S = 60
 VAN = str(Path(sys.executable).with_name("van"))
@@ -35,16 +35,13 @@ def network(tmp_path_factory: pytest.TempPathFactory, echo_port: int, pki: Pki) 
     made.section("paris", pki.issue("router-paris").ssl_profile("mutual"))
     listener = {"name": "tls", "host": "127.0.0.1", "port": 0, "sslProfile": "mutual", "authenticatePeer": True}
     made.section("paris", ("listener", {**listener, "requireSsl": True, "saslMechanisms": "EXTERNAL"}))
-    try:
+    with held(made):
         made.start()
         made["paris"].port("to-shop")  # both know each other by then
         made["rome"].wait_for(r"container_id=hut")
         hut = ("stat", "-e", "hut")  # its name travels in an update of its own
         eventually(lambda: run(*hut, VAN_URL=f"amqp://127.0.0.1:{made['paris'].port('amqp')}").returncode == 0, 30)
         yield made
-        made.stop()
-    finally:
-        made.kill()
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -16,11 +16,11 @@ import sys
 import termios
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.system.network import Network, eventually
+from tests.system.process import held
 from tests.system.services import connect, receive_exactly
 from vanrouter.mgmt import vanflow_picture
 from vanrouter.mgmt.vanflow import Attribute, Attributes, RecordType
@@ -32,27 +32,33 @@ VAN = [sys.executable, "-c", "from vanrouter.cli.van import main; main()"]
 DEADLINE_S = 20.0
 
 
-@pytest.fixture
-def network(tmp_path: Path, echo_port: int) -> Iterator[Network]:
+def start(network: Network, echo_port: int) -> Network:
     """A listener at A, the service at B, an edge with a listener below C; all in a row."""
-    made = Network(tmp_path)
     for name in "ABC":
-        made.add(name)
-    made.add("E", mode="edge")
-    made.link("A", "B", cost=4)
-    made.link("B", "C")
-    made.link("E", "C", role="edge")
-    made.section("B", ("site", {"name": "middle", "platform": "linux"}))
-    made.service("echo", "B", echo_port)
-    made.clients("echo", "A")
-    made.clients("echo", "E")
-    made.start()
-    try:
-        yield made
+        network.add(name)
+    network.add("E", mode="edge")
+    network.link("A", "B", cost=4)
+    network.link("B", "C")
+    network.link("E", "C", role="edge")
+    network.section("B", ("site", {"name": "middle", "platform": "linux"}))
+    network.service("echo", "B", echo_port)
+    network.clients("echo", "A")
+    network.clients("echo", "E")
+    return network.start()
+
+
+@pytest.fixture
+def network(network: Network, echo_port: int) -> Iterator[Network]:
+    yield start(network, echo_port)
+    network.check_logs()
+
+
+@pytest.fixture(scope="module")
+def standing(tmp_path_factory: pytest.TempPathFactory, echo_port: int) -> Iterator[Network]:
+    """The same for tests that only look."""
+    with held(Network(tmp_path_factory.mktemp("standing"))) as made:
+        yield start(made, echo_port)
         made.check_logs()
-        made.stop()
-    finally:
-        made.kill()
 
 
 def url(network: Network, name: str) -> str:
@@ -168,10 +174,10 @@ def test_a_router_that_ends_in_order_says_so(network: Network) -> None:
             assert len(picture.live(RecordType.SITE)) == 1
 
 
-def test_top_once_and_as_json(network: Network) -> None:
-    with connect(network["A"].port("to-echo")) as client:
+def test_top_once_and_as_json(standing: Network) -> None:
+    with connect(standing["A"].port("to-echo")) as client:
         talk(client, 100)
-        command = [*VAN, "top", "-b", url(network, "C")]
+        command = [*VAN, "top", "-b", url(standing, "C")]
         once = subprocess.run([*command, "--once"], capture_output=True, text=True, timeout=40, check=True)
         found = json.loads(
             subprocess.run([*command, "--json"], capture_output=True, text=True, timeout=40, check=True).stdout
@@ -186,11 +192,11 @@ def test_top_once_and_as_json(network: Network) -> None:
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(24, 80), (12, 60), (50, 160)])
-def test_top_fits_the_terminal_and_ends_with_q(network: Network, rows: int, columns: int) -> None:
+def test_top_fits_the_terminal_and_ends_with_q(standing: Network, rows: int, columns: int) -> None:
     pid, fd = pty.fork()
     if pid == 0:
         environment = {**os.environ, "TERM": "xterm-256color"}
-        os.execve(VAN[0], [*VAN, "top", "-b", url(network, "C"), "-i", "0.2"], environment)
+        os.execve(VAN[0], [*VAN, "top", "-b", url(standing, "C"), "-i", "0.2"], environment)
     seen = b""
     try:
         fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
