@@ -94,13 +94,12 @@ def write_chunk(write: Callable[[bytes | memoryview], bool], data: bytes | memor
     return write(b"\r\n")
 
 
-def write_last_chunk(write: Callable[[bytes | memoryview], bool], data: bytes | memoryview) -> None:
-    """Write the last octets of a body, and its end."""
+def write_last_chunk(write: Callable[[bytes | memoryview], bool], data: bytes | memoryview) -> bool:
+    """Write the last octets of a body, and its end; return what the last `write` answers."""
     if len(data) < SMALL_BYTES:
-        write(b"".join((b"%x\r\n" % len(data), data, b"\r\n", LAST_CHUNK)))
-    else:
-        write_chunk(write, data)
-        write(LAST_CHUNK)
+        return write(b"".join((b"%x\r\n" % len(data), data, b"\r\n", LAST_CHUNK)))
+    write_chunk(write, data)
+    return write(LAST_CHUNK)
 
 
 def encode_trailers(trailers: Sequence[Header]) -> bytes:

@@ -62,6 +62,7 @@ class Http1Server:
         "_input_ended",
         "_is_answering",
         "_is_chunked_out",
+        "_is_full",
         "_is_paused",
         "_is_processing",
         "_is_single",
@@ -101,6 +102,8 @@ class Http1Server:
         """The final head of the answer has been written."""
         self._is_chunked_out = False
         self._keeps_alive = True
+        self._is_full = False
+        """The transport has asked for silence: no further request is answered until it takes octets again."""
         self._is_paused = False
         self._is_processing = False
         self._drains = False
@@ -150,7 +153,7 @@ class Http1Server:
         """Take one piece off what is held; False when nothing more can be done now."""
         reading = self._reading
         if reading is HEAD:
-            return self._read_head()
+            return not self._is_full and self._read_head()
         held, self._held = self._held, b""
         if reading is LENGTH:
             remaining = self._remaining
@@ -269,8 +272,11 @@ class Http1Server:
 
     def on_writable(self) -> None:
         """The client takes octets again."""
+        was_full, self._is_full = self._is_full, False
         if self._responder is not None:
             self._responder.resume()
+        elif was_full and self._reading is HEAD:
+            self._next_request()
 
     def drain(self) -> None:
         """Close after the answer in progress, or now."""
@@ -342,23 +348,24 @@ class Http1Server:
             connection = b"close"
         elif request.version < HTTP_1_1:
             connection = b"keep-alive"
-        self.transport.write(encode_response(head, connection=connection, is_chunked=chunked))
+        if not self.transport.write(encode_response(head, connection=connection, is_chunked=chunked)):
+            self._is_full = True
         if head.length == 0:
             self._answered()
 
     def on_data(self, data: bytes | memoryview) -> bool:
         """Octets of the answer."""
         write = self.transport.write
-        if not self._is_chunked_out:
-            return write(data)
-        return write_chunk(write, data)
+        is_open = write_chunk(write, data) if self._is_chunked_out else write(data)
+        if not is_open:
+            self._is_full = True
+        return is_open
 
     def on_last(self, data: bytes | memoryview) -> None:
         """The last octets of the answer."""
-        if self._is_chunked_out:
-            write_last_chunk(self.transport.write, data)
-        else:
-            self.transport.write(data)
+        write = self.transport.write
+        if not (write_last_chunk(write, data) if self._is_chunked_out else write(data)):
+            self._is_full = True
         self._answered()
 
     def on_resume(self) -> None:
@@ -374,8 +381,8 @@ class Http1Server:
             else:
                 self.transport.finish()
             return
-        if self._is_chunked_out:
-            self.transport.write(encode_trailers(trailers))
+        if self._is_chunked_out and not self.transport.write(encode_trailers(trailers)):
+            self._is_full = True
         self._answered()
 
     def _answered(self) -> None:
@@ -386,6 +393,12 @@ class Http1Server:
             self._close()
             return
         self._reading = HEAD
+        if self._is_full:
+            self._pause()
+        else:
+            self._next_request()
+
+    def _next_request(self) -> None:
         self._go_on()
         if self._held or self._input_ended:
             self._process()
@@ -410,5 +423,6 @@ class Http1Server:
             self._keeps_alive = False
         connection = b"close" if not self._keeps_alive else b"keep-alive" if request.version < HTTP_1_1 else None
         answer = encode_error(failure.status, failure.reason, is_head=request.method == b"HEAD", connection=connection)
-        self.transport.write(answer)
+        if not self.transport.write(answer):
+            self._is_full = True
         self._answered()

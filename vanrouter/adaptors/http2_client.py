@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from vanrouter.adaptors import http2_frames as wire
-from vanrouter.adaptors.http2_connection import EXCHANGE_GAIN, FRAME_COST, Connection
+from vanrouter.adaptors.http2_connection import Connection
 from vanrouter.adaptors.http2_fields import (
     WEBSOCKET,
     Trailers,
@@ -24,6 +24,7 @@ from vanrouter.adaptors.http2_fields import (
 from vanrouter.adaptors.http2_flow import Stream
 from vanrouter.adaptors.http2_frames import ErrorCode, GoAwayError, ResetError
 from vanrouter.adaptors.http2_hpack import Field, SharedBlocks
+from vanrouter.adaptors.http2_patience import EXCHANGE_GAIN, FRAME_COST
 from vanrouter.adaptors.http_exchange import (
     HTTP_2,
     ClientOwner,

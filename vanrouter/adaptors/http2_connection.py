@@ -13,7 +13,6 @@ RST_STREAM, empty DATA, faults) a `Patience` that progress and time renew. Prior
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -42,6 +41,7 @@ from vanrouter.adaptors.http2_hpack import (
     SharedBlocks,
     StatelessWriter,
 )
+from vanrouter.adaptors.http2_patience import FAULT_COST, FRAME_COST, Patience
 from vanrouter.adaptors.http_exchange import Failure, HeadLimits, Transport
 
 MAX_STREAMS = 100
@@ -51,52 +51,10 @@ CONNECTION_WINDOW_BYTES = 16 * 1024 * 1024
 that need it."""
 GATHER_BYTES = 256 * 1024
 """Octets gathered for one `write` at most."""
+MAX_UNREAD_BYTES = 1024 * 1024
+"""What may wait for a peer that reads nothing, of all that no window holds back: heads, and answers to its frames."""
 BLOCK_SLACK_BYTES = 64 * 1024
 """A header block so far beyond the limits is still decoded and answered with 431; a larger one ends the connection."""
-
-
-class Patience:
-    """How much a peer may ask for that brings nothing forward.
-
-    The clock is read only when it has run out: so many units at once and in each window, and more for what is useful.
-    """
-
-    __slots__ = ("_clock", "_left", "_since", "limit", "window_s")
-
-    limit: int
-    window_s: float
-
-    def __init__(self, limit: int = 1000, window_s: float = 10.0, clock: Callable[[], float] = time.monotonic) -> None:
-        self.limit = limit
-        self.window_s = window_s
-        self._clock = clock
-        self._left = limit
-        self._since = clock()
-
-    def spend(self, units: int) -> None:
-        """Take `units`.
-
-        Raises:
-            GoAwayError: there are none left.
-        """
-        self._left -= units
-        if self._left >= 0:
-            return
-        now = self._clock()
-        if now - self._since < self.window_s:
-            raise GoAwayError(ErrorCode.ENHANCE_YOUR_CALM, "too many frames that bring nothing forward")
-        self._since = now
-        self._left = self.limit - units
-
-    def earn(self, units: int) -> None:
-        """Give back for progress."""
-        self._left = min(self._left + units, self.limit)
-
-
-FRAME_COST = 1
-FAULT_COST = 5
-"""A stream reset by either side: work was begun for nothing."""
-EXCHANGE_GAIN = 10
 
 
 class Connection:
@@ -144,6 +102,8 @@ class Connection:
         self._waiting: deque[Stream] = deque()
         self.is_blocked = False
         """The transport takes no more for now."""
+        self._unread = 0
+        """Octets given to it all the same since then."""
         self.send_window = FIRST_WINDOW_BYTES
         self.peer_window = FIRST_WINDOW_BYTES
         """What each stream may send to begin with."""
@@ -164,6 +124,8 @@ class Connection:
         except GoAwayError as fault:
             self.fail(fault.code, fault.description)
         self._write_gathered()
+        if self._unread > MAX_UNREAD_BYTES and not self.is_over:
+            self.abort(Failure.CANCELLED)
 
     def first_octets(self) -> bytes:
         """Return what this side says first."""
@@ -463,8 +425,7 @@ class Connection:
         if self._preamble:
             octets, self._preamble = self._preamble + octets, b""
         if self._gathered is None:
-            if not self.is_over and not self.transport.write(octets):
-                self.is_blocked = True
+            self._write(octets)
             return
         self._gathered += octets
         if len(self._gathered) >= GATHER_BYTES:
@@ -473,7 +434,15 @@ class Connection:
 
     def _write_gathered(self) -> None:
         gathered, self._gathered = self._gathered, None
-        if gathered and not self.is_over and not self.transport.write(bytes(gathered)):
+        if gathered:
+            self._write(bytes(gathered))
+
+    def _write(self, octets: bytes) -> None:
+        if self.is_over:
+            return
+        if self.is_blocked:
+            self._unread += len(octets)
+        if not self.transport.write(octets):
             self.is_blocked = True
 
     @property
@@ -507,6 +476,7 @@ class Connection:
     def on_writable(self) -> None:
         """The transport takes octets again."""
         self.is_blocked = False
+        self._unread = 0
         if self._gathered is None and self._waiting:
             self._gathered = bytearray()
             self._pump()

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from vanrouter.adaptors import http2_frames as wire
-from vanrouter.adaptors.http2_connection import EXCHANGE_GAIN, FAULT_COST, FRAME_COST, MAX_STREAMS, Connection
+from vanrouter.adaptors.http2_connection import MAX_STREAMS, Connection
 from vanrouter.adaptors.http2_fields import (
     HeadTooLargeError,
     Trailers,
@@ -26,6 +26,7 @@ from vanrouter.adaptors.http2_fields import (
 from vanrouter.adaptors.http2_flow import Stream
 from vanrouter.adaptors.http2_frames import ErrorCode, GoAwayError, ResetError
 from vanrouter.adaptors.http2_hpack import Field, SharedBlocks
+from vanrouter.adaptors.http2_patience import EXCHANGE_GAIN, FAULT_COST, FRAME_COST
 from vanrouter.adaptors.http_exchange import (
     Failure,
     Handler,

@@ -67,6 +67,38 @@ def test_a_long_pipeline_waits_outside(connection: Connection) -> None:
     assert connection.codec.is_idle
 
 
+def test_answers_that_nobody_reads_hold_back_the_next_requests(connection: Connection) -> None:
+    connection.transport.takes = False
+    connection.receive(*(GET % number for number in range(10_000)))
+    connection.last.answer(200, b"hi")
+    assert connection.transport.is_paused
+    assert len(connection.handler.exchanges) == 1
+    connection.receive(GET % 10_000)
+    assert len(connection.handler.exchanges) == 1
+    connection.codec.on_writable()
+    assert len(connection.handler.exchanges) == 2, "the answer to it waits for the client again"
+    connection.last.answer(204)
+    assert len(connection.handler.exchanges) == 2
+    connection.transport.takes = True
+    connection.codec.on_writable()
+    while not connection.codec.is_idle:
+        connection.last.answer()
+    assert len(connection.handler.exchanges) == 10_001
+    assert not connection.transport.is_paused
+
+
+def test_a_client_that_ends_and_reads_later_is_answered(connection: Connection) -> None:
+    connection.transport.takes = False
+    connection.receive(GET % 1, GET % 2)
+    connection.codec.receive_end()
+    connection.last.answer()
+    assert not connection.transport.is_closed
+    connection.codec.on_writable()
+    connection.last.answer()
+    connection.codec.on_writable()
+    assert connection.transport.calls == ["close"]
+
+
 def test_bodies_go_through(connection: Connection) -> None:
     connection.receive(
         b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nab", b"c\r\n0\r\nT: 1\r\n\r\n"

@@ -4,8 +4,8 @@ import pytest
 
 from tests.unit.adaptors.http2_peers import BLOCK, Line, Pair, RawClient, Service, frame
 from vanrouter.adaptors import http2_frames as wire
-from vanrouter.adaptors.http2_connection import MAX_STREAMS, Patience
-from vanrouter.adaptors.http2_frames import ErrorCode, GoAwayError
+from vanrouter.adaptors.http2_connection import MAX_STREAMS, MAX_UNREAD_BYTES
+from vanrouter.adaptors.http2_frames import ErrorCode
 from vanrouter.adaptors.http2_server import Http2Server
 from vanrouter.adaptors.http_exchange import Failure, HeadLimits, RequestHead
 
@@ -149,6 +149,24 @@ def test_continuations_without_end_are_ended() -> None:
     assert raw.goaway == ErrorCode.ENHANCE_YOUR_CALM
 
 
+@pytest.mark.parametrize("flood", ["pings beside an upload", "answers of a head"])
+def test_a_peer_that_reads_nothing_is_ended(flood: str) -> None:
+    raw = RawClient()
+    raw.line.is_open = False
+    raw.say(OPEN)
+    for number in range(60_000):
+        if flood == "answers of a head":
+            raw.say(frame(wire.HEADERS, wire.END_HEADERS | wire.END_STREAM, 3 + 2 * number, BLOCK))
+            if not raw.line.ended:
+                raw.service.exchanges[-1].answer(204, headers=[(b"x", b"%050d" % number)])
+        else:
+            raw.say(frame(wire.DATA, 0, 1, b"x" * 600) + frame(wire.PING, 0, 0, bytes(8)) * 2)
+        if raw.line.ended:
+            break
+    assert raw.line.ended == "aborted"
+    assert len(raw.line.out) < MAX_UNREAD_BYTES + 1000
+
+
 def test_those_who_get_on_with_it_are_not_held_up() -> None:
     raw = RawClient()
     for stream_id in range(1, 20_000, 2):
@@ -156,19 +174,6 @@ def test_those_who_get_on_with_it_are_not_held_up() -> None:
         raw.service.last.answer(200, b"hello")
         raw.service.exchanges.clear()
     assert raw.goaway is None
-
-
-def test_patience_is_renewed_by_time_and_by_progress() -> None:
-    now = 0.0
-    patience = Patience(10, 5.0, lambda: now)
-    patience.spend(10)
-    with pytest.raises(GoAwayError):
-        patience.spend(1)
-    patience.earn(100)
-    patience.spend(9)
-    now = 6.0
-    patience.spend(5)
-    patience.spend(4)
 
 
 def test_no_more_streams_than_announced() -> None:
