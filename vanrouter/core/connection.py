@@ -188,14 +188,6 @@ class Connection:
         """Return the connection that stands for the neighbour."""
         return self.parent or self
 
-    def trunk(self) -> Connection:
-        """Return the connection that the next stream takes: data connections in turn, else this one (section 1.5)."""
-        trunks = self.trunks
-        if not trunks or not self.peer.offers_trunking:
-            return self
-        self.trunk_turn += 1
-        return trunks[self.trunk_turn % len(trunks)]
-
     def hold(self, address: Address, count: int = 1) -> None:
         """Count more unsettled deliveries of an address towards this neighbour."""
         self.outstanding[address] = self.outstanding.get(address, 0) + count

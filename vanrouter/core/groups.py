@@ -24,6 +24,26 @@ Group = tuple[str, int]
 TAKEN_OVER = ("", "replaced by a new connection of the same peer")
 
 
+def trunk_of(connection: Connection) -> Connection:
+    """Return the connection that the next stream to a neighbour takes (section 1.5).
+
+    A data connection, or `connection` where there is none or the peer does not take streams on them. The first that is
+    not busy, so that what many flows have to say goes out, and comes in, with one call of the system; with all busy, in
+    turn.
+
+    Args:
+        connection: the control connection.
+    """
+    trunks = connection.trunks
+    if not trunks or not connection.peer.offers_trunking:
+        return connection
+    for data in trunks:
+        if not data.streams.is_busy():
+            return data
+    connection.trunk_turn += 1
+    return trunks[connection.trunk_turn % len(trunks)]
+
+
 class _Controls:
     """The control connections of one correlator."""
 

@@ -23,6 +23,16 @@ RETIRED_LINKS = 512
 RETIRED_BYTES = 8 << 20
 """The same if the engine's buffers for its deliveries have become so large: they never shrink."""
 
+BUSY_LINKS = 256
+BUSY_BYTES_PER_S = 24 << 20
+"""With so many links attached, or so many octets a second in both directions, the next stream had better take another
+connection of the group. 25,000 requests a second and their answers are a third of that; a bulk flow is many times it,
+and a small one behind it would wait."""
+
+LOOK_S = 0.25
+LONGEST_LOOK_S = 1.0
+"""The octets are counted over so long at least; over more they count as if it had been the second."""
+
 IDLE_STREAM_LINKS = 128
 """Streaming links kept for reuse on a connection; more are detached by and by (section 2.5)."""
 
@@ -32,6 +42,9 @@ class StreamLinks:
 
     __slots__ = (
         "_connection",
+        "_had_many_octets",
+        "_look_at",
+        "_octets",
         "_private",
         "_shared",
         "buffer_bytes",
@@ -43,6 +56,9 @@ class StreamLinks:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._look_at = 0.0
+        self._octets = 0
+        self._had_many_octets = False
         self._shared: deque[Sender] = deque()
         self._private: deque[Sender] = deque()
         """Idle links in the common session, and those with a session of their own."""
@@ -61,6 +77,20 @@ class StreamLinks:
     def idle(self) -> int:
         """Idle links of the larger pool."""
         return max(len(self._shared), len(self._private))
+
+    def is_busy(self) -> bool:
+        """Say whether the next stream had better take another connection of the group, if there is one."""
+        connection = self._connection
+        engine = connection.engine
+        now = connection.loop.now
+        passed_s = now - self._look_at
+        if passed_s >= LOOK_S:
+            octets = engine.bytes_in + engine.bytes_out
+            self._had_many_octets = octets - self._octets > BUSY_BYTES_PER_S * min(passed_s, LONGEST_LOOK_S)
+            self._look_at = now
+            self._octets = octets
+        links = len(connection.receivers) + len(connection.senders)
+        return self._had_many_octets or engine.blocked or links >= BUSY_LINKS
 
     def note_link(self) -> None:
         """A link of whatever kind was attached to the connection."""

@@ -15,6 +15,7 @@ from vanrouter.core.buffer import POINTER, VIEW, new_delivery
 from vanrouter.core.control_message import ControlMessage
 from vanrouter.core.deliveries import DeliveryInlet
 from vanrouter.core.endpoints import Inlet
+from vanrouter.core.groups import trunk_of
 from vanrouter.core.incoming import Incoming
 from vanrouter.core.links import CONTROL, DATA, ENDPOINT, Delivery, Receiver, Sender
 from vanrouter.core.memory_bound import SMALL_BYTES, MemoryBound
@@ -129,7 +130,7 @@ def stream_link(sender: Sender, *, owns_window: bool = False) -> Sender:
     """Return the link on which a stream for the destination of `sender` goes (section 2.5)."""
     connection = sender.connection
     if sender.kind is DATA or connection.offers_streaming_links:
-        return connection.trunk().streams.acquire(owns_window=owns_window)
+        return trunk_of(connection).streams.acquire(owns_window=owns_window)
     return sender
 
 

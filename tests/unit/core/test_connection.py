@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.core.engines import ACCEPTED, RELEASED, World
-from vanrouter.core.peer import Role
 from vanrouter.engine import proton
 
 STREAMING = ("qd.streaming-deliveries",)
@@ -230,15 +229,3 @@ def test_garbage_after_the_open(world: World) -> None:
     assert not sent.is_settled
     assert rx.got[0].is_settled
     assert len(router.connections) == 1
-
-
-def test_a_trunk_is_taken_in_turn(world: World) -> None:
-    near, far = world.interior("A"), world.interior("B")
-    world.link(near, far)
-    data = [world.link(near, far, role=Role.INTER_ROUTER_DATA)[0] for _ in range(2)]
-    world.settle()
-    control = next(found for found in near.amqp_connections.values() if found.role is Role.INTER_ROUTER)
-    if control.trunks:  # only with a correlator, which the connector makes
-        assert {control.trunk() for _ in range(2)} == set(data)
-    else:
-        assert control.trunk() is control

@@ -6,6 +6,7 @@ import pytest
 
 from tests.unit.core.engines import ACCEPTED, World, message
 from vanrouter.core.connection import Connection
+from vanrouter.core.groups import trunk_of
 from vanrouter.core.peer import Role
 from vanrouter.core.router import Router
 from vanrouter.engine.sections import Int, ULong
@@ -62,7 +63,11 @@ def test_data_connections_before_and_after_their_parent(world: World, pair: Neig
     late, late_far = pair.connect(is_data=True)
     assert control.trunks == [early, late]
     assert control_far.trunks == [early_far, late_far]
-    assert {control.trunk(), control.trunk()} == {early, late}
+    assert trunk_of(control) is early
+    early.engine.blocked = True
+    assert trunk_of(control) is late
+    late.engine.blocked = True
+    assert {trunk_of(control), trunk_of(control)} == {early, late}, "all busy: in turn"
     early.engine.drop(None)
     world.settle()
     assert control.trunks == [late]
@@ -137,5 +142,5 @@ def test_groups_of_strangers_are_not_mixed(world: World, pair: Neighbours) -> No
 def test_without_a_correlator_a_connection_stands_alone(world: World, pair: Neighbours) -> None:
     near, _ = world.link(pair.near, pair.far)
     world.until(lambda: pair.is_linked_by(near))
-    assert near.trunk() is near
+    assert trunk_of(near) is near
     assert pair.carries()

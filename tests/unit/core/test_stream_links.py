@@ -8,7 +8,7 @@ from tests.unit.core.ends import Answers, Service
 from tests.unit.core.engines import ACCEPTED, MODIFIED, World, message
 from vanrouter.core.router import SCRUB_INTERVAL_S
 from vanrouter.core.stream import STREAM_FLAGS
-from vanrouter.core.stream_links import StreamLinks
+from vanrouter.core.stream_links import BUSY_BYTES_PER_S, BUSY_LINKS, LOOK_S, StreamLinks
 from vanrouter.engine import proton
 from vanrouter.engine.messages import encode_stream_head
 
@@ -126,3 +126,28 @@ def test_a_large_connection_is_looked_at_until_it_is_replaced(world: World, monk
     world.advance(10 * SCRUB_INTERVAL_S)
     assert len(retired) == 1
     assert looks == 4, "and not once more"
+
+
+def test_what_makes_a_connection_busy(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    near, _far = world.chain("A", "B")
+    connection = next(found for found in near.amqp_connections.values() if found.is_router)
+    world.advance(1)
+    links = StreamLinks(connection)
+    assert not links.is_busy(), "what was carried before counts for a second at most"
+    connection.engine.bytes_in += BUSY_BYTES_PER_S
+    assert not links.is_busy(), "it is not looked at for every stream"
+    world.advance(LOOK_S)
+    assert links.is_busy()
+    world.advance(LOOK_S)
+    assert not links.is_busy()
+    connection.engine.bytes_out += 2 * BUSY_BYTES_PER_S
+    world.advance(10)
+    assert links.is_busy(), "it was idle for long, and then it was not"
+    world.advance(LOOK_S)
+    monkeypatch.setattr(connection.engine, "blocked", True)
+    assert links.is_busy()
+    monkeypatch.setattr(connection.engine, "blocked", False)
+    assert not links.is_busy()
+    attached = dict.fromkeys(range(BUSY_LINKS - len(connection.receivers)))
+    monkeypatch.setattr(connection, "senders", attached)
+    assert links.is_busy()
