@@ -172,7 +172,8 @@ class AmqpConnections:
         engine = EngineConnection(router.reactor, sock, connection, is_server=is_server)
         connection.attach_engine(engine)
         engine.comes_first = connection.is_router
-        engine.reads_less = connection.role is Role.NORMAL and isinstance(sock, socket.socket)
+        engine.can_wait = connection.role is Role.NORMAL
+        engine.reads_less = engine.can_wait and isinstance(sock, socket.socket)
         connection.listener_name = settings.name
         connection.host = host
         connection.cost = settings.cost

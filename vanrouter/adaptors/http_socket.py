@@ -51,6 +51,9 @@ def _nothing(_octets: bytes | bytearray | memoryview) -> int:
 class SocketTransport:
     """One connection. Subclasses say what is told when it ends (`on_closed`) and when a deadline has come."""
 
+    can_wait = False
+    """A request's answer is written in its turn."""
+
     __slots__ = (
         "_closing",
         "_connecting",

@@ -161,6 +161,7 @@ class EngineConnection:
         "blocked",
         "bytes_in",
         "bytes_out",
+        "can_wait",
         "channel",
         "close_condition",
         "closing",
@@ -199,6 +200,8 @@ class EngineConnection:
         """Events wait for the next turn; nothing is read or written before."""
         self.comes_first = False
         """Many others hang on it: it does not wait until each of them was served."""
+        self.can_wait = False
+        """Nobody's way but its own goes through it: while others are served it may be written to later."""
         self.read_bytes = READ_BYTES
         """What is taken from the socket next at most."""
         self.reads_less = False

@@ -76,7 +76,7 @@ class World:
     @property
     def is_busy(self) -> bool:
         reactor = self.reactor
-        return bool(reactor.dirty or reactor._soon or reactor._poller.poll(0))
+        return bool(reactor.dirty or reactor._held or reactor._soon or reactor._poller.poll(0))
 
     def turn(self) -> None:
         self.reactor.run_once(0)

@@ -93,7 +93,7 @@ class Pumps:
     def settle(self) -> None:
         reactor = self.reactor
         for _ in range(10_000):
-            if not (reactor.dirty or reactor._soon or reactor._poller.poll(0)):
+            if not (reactor.dirty or reactor._held or reactor._soon or reactor._poller.poll(0)):
                 return
             reactor.run_once(0)
         raise AssertionError("it never comes to rest")

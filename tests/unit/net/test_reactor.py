@@ -10,7 +10,7 @@ from functools import partial
 
 import pytest
 
-from vanrouter.net.reactor import FIRST_TURNS, IN, MAX_EVENTS, OUT, Reactor, Timer
+from vanrouter.net.reactor import FEW, FIRST_TURNS, HOLD_S, IN, MAX_EVENTS, OUT, Reactor, Timer
 
 
 class Clock:
@@ -44,9 +44,10 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
 class Output:
     """Something to be flushed."""
 
-    def __init__(self, then: Callable[[], object] = bool) -> None:
+    def __init__(self, then: Callable[[], object] = bool, *, can_wait: bool = False) -> None:
         self.flushes = 0
         self.then = then
+        self.can_wait = can_wait
 
     def flush(self) -> None:
         self.flushes += 1
@@ -55,6 +56,8 @@ class Output:
 
 class Owner:
     """Raises in each of its callbacks."""
+
+    can_wait = False
 
     def __init__(self, *, raises_again: bool = False) -> None:
         self.crashes = 0
@@ -270,6 +273,64 @@ def test_what_a_flush_makes_dirty_is_flushed_in_the_same_turn(reactor: Reactor) 
     reactor.dirty.add(third)
     reactor.run_once(0)
     assert (first.flushes, second.flushes, third.flushes) == (1, 1, 1)
+
+
+@pytest.fixture
+def make_dirty(reactor: Reactor) -> Iterator[Callable[..., None]]:
+    """In each turn that is `busy`, a descriptor is ready and makes all of these dirty."""
+    read, write = os.pipe()
+    reactor.register(read, lambda _mask: outputs_of_the_turn(), IN)
+    outputs: list[Output] = []
+
+    def outputs_of_the_turn() -> None:
+        os.read(read, 1)
+        for output in outputs:
+            reactor.dirty.add(output)
+
+    def turn(*made: Output, busy: bool = True) -> None:
+        outputs[:] = made
+        if busy:
+            os.write(write, b"x")
+        reactor.run_once(0)
+
+    yield turn
+    reactor.unregister(read)
+    os.close(read)
+    os.close(write)
+
+
+def flushes(outputs: list[Output]) -> set[int]:
+    return {output.flushes for output in outputs}
+
+
+def test_many_that_can_wait_are_flushed_when_nothing_else_is_ready(
+    reactor: Reactor, make_dirty: Callable[..., None]
+) -> None:
+    patient, prompt = [Output(can_wait=True) for _ in range(FEW)], Output()
+    make_dirty(*patient, prompt)
+    make_dirty(*patient[:2], prompt)
+    assert (flushes(patient), prompt.flushes) == ({0}, 2)
+    reactor.run_once()  # it does not wait for anything while somebody waits for it
+    assert (flushes(patient), prompt.flushes) == ({1}, 2)
+    make_dirty(busy=False)
+    assert flushes(patient) == {1}
+
+
+def test_they_do_not_wait_for_long(reactor: Reactor, clock: Clock, make_dirty: Callable[..., None]) -> None:
+    patient = [Output(can_wait=True) for _ in range(FEW + 1)]
+    make_dirty(*patient)
+    clock.time += HOLD_S / 2
+    make_dirty(*patient)
+    assert flushes(patient) == {0}
+    clock.time += HOLD_S
+    make_dirty(patient[0])
+    assert flushes(patient) == {1}
+
+
+def test_a_few_do_not_wait(make_dirty: Callable[..., None]) -> None:
+    patient = [Output(can_wait=True) for _ in range(FEW)]
+    make_dirty(*patient)
+    assert flushes(patient) == {1}
 
 
 def test_call_soon_runs_in_order_and_once(reactor: Reactor) -> None:
