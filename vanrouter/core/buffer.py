@@ -20,12 +20,13 @@ OCTETS = proton.buffer(POINTER, BUFFER_BYTES)
 """A slice of it is `bytes`: a copy, and the cheapest way to one."""
 
 _tag = bytearray(8)
-_tag_number = memoryview(_tag).cast("Q")
+TAG_NUMBER = memoryview(_tag).cast("Q")
 _tag_pointer = proton.new("pn_bytes_t*", {"size": 8, "start": from_buffer("char[]", _tag)})
-_tag_bytes = _tag_pointer[0]
+TAG = _tag_pointer[0]
+"""What `new_delivery` does, for the loops of the data path: count on, and begin a delivery with this tag."""
 
 
 def new_delivery(link: Any) -> Any:
     """Begin an outgoing delivery with the next tag: 8 octets, a counter (TCP over AMQP, section 6.4)."""
-    _tag_number[0] += 1
-    return delivery_new(link, _tag_bytes)
+    TAG_NUMBER[0] += 1
+    return delivery_new(link, TAG)

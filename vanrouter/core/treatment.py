@@ -6,6 +6,7 @@ Layer: 3. Nothing is changed here but the rotation among equals and, for `even` 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from functools import partial
 from heapq import heappop, heappush, heapreplace
 from typing import TYPE_CHECKING, Any
 
@@ -195,6 +196,13 @@ def next_consumer(address: Address, more: int) -> Sender | None:
         sender.ease()
         return None
     return sender
+
+
+def chooser(address: Address) -> Callable[[int], Sender | None]:
+    """Return `next_consumer` of this address, for as long as nobody comes or goes."""
+    if address.treatment != CLOSEST and not address.remotes:
+        return ranking_of(address).first
+    return partial(next_consumer, address)
 
 
 def _even(

@@ -64,11 +64,15 @@ class LeastLoaded:
         if heap and not self.eased:  # mostly the top of the heap is right, and nobody has to look further
             key, number, sender = heap[0]
             load = len(sender.queue) + sender.unsettled + sender.moved_streams
-            if load <= key and number == sender.rank and load < sender.capacity and not sender.excluded:
-                self.load = load
-                self._number = sender.rank = number = self._number + 1
-                heapreplace(heap, (load + more, number, sender))
-                return sender
+            if number == sender.rank and load < sender.capacity and not sender.excluded:
+                if len(heap) > 2 and load < heap[1][0] and load < heap[2][0]:
+                    self.load = load  # one that has just settled many: until it has caught up nobody else is looked at
+                    return sender
+                if load <= key:
+                    self.load = load
+                    self._number = sender.rank = number = self._number + 1
+                    heapreplace(heap, (load + more, number, sender))
+                    return sender
         least = self._least()
         if least is not None:
             self._number = least.rank = number = self._number + 1

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from heapq import heappush, heapreplace
+from math import log2
+from random import Random
 from typing import Any
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from tests.unit.core.engines import World
+from vanrouter.core import turns
 from vanrouter.core.links import LinkKind, Sender
 from vanrouter.core.turns import FULL, LeastLoaded
 
@@ -137,6 +142,42 @@ def test_the_heap_does_not_grow_with_what_passes() -> None:
         busy.ease()
         assert ranking.first(0) is idle
         assert len(ranking._heap) < 100
+
+
+class Counted(tuple[int, int, Sender]):
+    """An entry that counts how often it is compared."""
+
+    __slots__ = ()
+    compared = 0
+
+    def __lt__(self, other: Any) -> bool:
+        Counted.compared += 1
+        return tuple.__lt__(self, other)
+
+
+@pytest.mark.parametrize("count", [10, 100, 1_000, 10_000])
+@pytest.mark.parametrize("settles", ["at random", "many at once", "never"])
+def test_a_choice_among_busy_consumers_costs_the_logarithm_of_their_number(
+    monkeypatch: pytest.MonkeyPatch, count: int, settles: str
+) -> None:
+    monkeypatch.setattr(turns, "heapreplace", lambda heap, entry: heapreplace(heap, Counted(entry)))
+    monkeypatch.setattr(turns, "heappush", lambda heap, entry: heappush(heap, Counted(entry)))
+    dice = Random(count)
+    links = [sender(dice.randrange(1, 200), capacity=1_000) for _ in range(count)]
+    ranking = LeastLoaded(links)
+    ranking.first(0)  # ranks all of them, once
+    Counted.compared, chosen = 0, 500
+    for number in range(chosen):
+        found = take(ranking)
+        assert found.unsettled - 1 == ranking.load
+        one = dice.choice(links)
+        if settles == "at random":
+            one.unsettled -= one.unsettled > 1
+            one.ease()
+        elif settles == "many at once" and number % 20 == 0:
+            one.unsettled = 1
+            one.ease()
+    assert Counted.compared / chosen < 4 * log2(count) + 4
 
 
 def test_slow_consumers_get_less(world: World) -> None:
