@@ -16,6 +16,11 @@ LATENCY_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0
 MAX_PEERS = 1024
 """Rows of one service; the requests of further peers are counted in one of no name."""
 
+MAX_DETAILS = 256
+"""Methods and statuses of one peer that are counted apart: a client may call its methods what it likes."""
+OTHER_METHOD = b"OTHER"
+"""Of those beyond it."""
+
 
 class PeerCounts:
     """Requests of one peer: the client's host at a listener, the server's at a connector."""
@@ -76,6 +81,8 @@ class RequestCounts:
             peer.max_latency_s = latency_s
         details = peer.details
         key = (method, status)
+        if key not in details and len(details) >= MAX_DETAILS:
+            key = (OTHER_METHOD, status)
         details[key] = details.get(key, 0) + 1
         self.latency.observe(latency_s)
 

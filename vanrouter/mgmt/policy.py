@@ -11,9 +11,10 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from vanrouter.errors import VanrouterError
+
 Lookup = Callable[[str], Iterable[str] | None]
 """Addresses of a host by its name: none when there is no such host, None when they are not known yet."""
-"""The addresses of a host name; empty when it has none."""
 
 ANONYMOUS = "anonymous"
 """User name of a connection without one."""
@@ -29,7 +30,7 @@ _COUNTS = ("maxFrameSize", "maxMessageSize", "maxSessionWindow", "maxSessions", 
 _CONNECTION_LIMITS = ("maxConnectionsPerUser", "maxConnectionsPerHost")
 
 
-class PolicyError(Exception):
+class PolicyError(VanrouterError):
     """Rules that contradict themselves or others; the text is for the operator."""
 
 

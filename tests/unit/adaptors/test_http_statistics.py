@@ -1,7 +1,7 @@
 import pytest
 
 from vanrouter.adaptors import http_statistics
-from vanrouter.adaptors.http_statistics import LATENCY_BOUNDS_S, RequestCounts
+from vanrouter.adaptors.http_statistics import LATENCY_BOUNDS_S, MAX_DETAILS, RequestCounts
 
 
 def test_rows_and_histogram() -> None:
@@ -20,6 +20,16 @@ def test_rows_and_histogram() -> None:
     assert buckets[0.5] == 1
     assert buckets[float("inf")] == 1
     assert counts.latency.total == pytest.approx(99.3015)
+
+
+def test_methods_are_bounded() -> None:
+    counts = RequestCounts("in", "svc")
+    peer = counts.peer("10.0.0.1")
+    for number in range(1000):
+        counts.count(peer, b"METHOD%d" % number, 501, 0.0, 0, 0)
+    (row,) = counts.rows()
+    assert len(row["details"]) == MAX_DETAILS + 1
+    assert row["details"]["OTHER:501"] == 1000 - MAX_DETAILS
 
 
 def test_peers_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
