@@ -28,8 +28,8 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "adaptors.tcp_listener": (*BOTTOM, "core", "engine", "net", "adaptors.observer_tap"),
     "adaptors.tcp_shared": (*BOTTOM, "core", "engine", "net", "adaptors.observer_http2"),
     "server": (*BOTTOM, "adaptors", "core", "engine", "net", "routing", "mgmt", "server"),
-    "cli": (*BOTTOM, "mgmt.client", "mgmt.config", "mgmt.entity_types", "mgmt.levels", "cli"),
-    "cli.top": (*BOTTOM, "mgmt.client", "mgmt.vanflow_client", "mgmt.vanflow_summary", "cli"),
+    "cli": (*BOTTOM, "mgmt.client", "mgmt.config", "mgmt.entity_types", "mgmt.levels", "mgmt.lines", "cli"),
+    "cli.top": (*BOTTOM, "mgmt.client", "mgmt.lines", "mgmt.vanflow_client", "mgmt.vanflow_summary", "cli"),
     "cli.vanrouter": (*BOTTOM, "server", "mgmt.advice", "mgmt.config", "mgmt.logs", "mgmt.options", "cli"),
     "__main__": ("cli",),
 }

@@ -35,6 +35,8 @@ PROFILE_KEYS = (
     "url", "router", "edge", "timeout", "ssl-certificate", "ssl-key", "ssl-password", "ssl-trustfile",
     "ssl-disable-peer-name-verify", "sasl-mechanisms", "sasl-username", "sasl-password",
 )  # fmt: skip
+PROFILE_FLAGS = ("ssl-disable-peer-name-verify",)
+PROFILE_NUMBERS = ("timeout",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +106,7 @@ def with_place(command: Callable[..., None]) -> Callable[..., None]:
         )
         place = Place(
             url=settled["url"],
-            timeout_s=float(settled["timeout"]),
+            timeout_s=settled["timeout"],
             credentials=credentials,
             router=settled["router"],
             edge=settled["edge"],
@@ -146,4 +148,21 @@ def read_profile(profile: str) -> dict[str, object]:
     if unknown:
         reason = f"unknown option {unknown[0]!r}; known are {', '.join(PROFILE_KEYS)}"
         raise ConfigError("--profile", reason, file=str(path))
-    return {key: value if isinstance(value, bool) else str(value) for key, value in content.items()}
+    return {key: _option(key, value, str(path)) for key, value in content.items()}
+
+
+def _option(key: str, value: object, file: str) -> object:
+    """Return an option of a profile as the command line would give it."""
+    if key in PROFILE_FLAGS:
+        wanted = "true or false"  # a text would be true whatever it says
+        if isinstance(value, bool):
+            return value
+    elif key in PROFILE_NUMBERS:
+        wanted = "a number above 0"
+        if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
+            return float(value)
+    else:
+        wanted = "a text"
+        if isinstance(value, str | int | float) and not isinstance(value, bool):
+            return str(value)
+    raise ConfigError(f"--profile {key}", f"must be {wanted}", file=file)

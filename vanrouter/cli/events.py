@@ -12,6 +12,7 @@ from rich.text import Text
 from vanrouter.cli.tables import column, console, print_table
 from vanrouter.mgmt.client import ManagementClient
 from vanrouter.mgmt.levels import LEVELS
+from vanrouter.mgmt.lines import printable
 
 Event = Sequence[Any]
 """Module, level, text, file, line, epoch seconds."""
@@ -55,7 +56,8 @@ def show(events: Iterable[Event], *, output: str | None) -> None:
             }
             print(json.dumps(fields, default=str), flush=True)
         else:
-            line_ = Text(f"{time:%Y-%m-%d %H:%M:%S} {module} ({level}) {text}", style=STYLES.get(str(level), ""))
+            said = printable(f"{module} ({level}) {text}")  # other implementations write what a peer has said as it is
+            line_ = Text(f"{time:%Y-%m-%d %H:%M:%S} {said}", style=STYLES.get(str(level), ""))
             out.print(line_, soft_wrap=True)
 
 

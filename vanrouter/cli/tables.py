@@ -18,6 +18,8 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from vanrouter.mgmt.lines import printable
+
 PIPE_WIDTH = 1000
 """Columns of a table that does not go to a terminal: wide enough that nothing is cut for programs that read it."""
 
@@ -74,7 +76,7 @@ def console() -> Console:
 
 
 def shown(value: object) -> str:
-    """Return a value as a cell shows it."""
+    """Return a value as a cell shows it; anybody's container id or address must not steer the terminal."""
     if value is None:
         return "-"
     if isinstance(value, bool):
@@ -84,8 +86,8 @@ def shown(value: object) -> str:
     if isinstance(value, list | tuple):
         return " ".join(shown(item) for item in value) or "-"
     if isinstance(value, Mapping):
-        return " ".join(f"{key}={shown(item)}" for key, item in value.items()) or "-"
-    return str(value) or "-"
+        return " ".join(f"{shown(key)}={shown(item)}" for key, item in value.items()) or "-"
+    return printable(str(value)) or "-"
 
 
 def octets(count: object) -> str | None:

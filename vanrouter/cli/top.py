@@ -27,6 +27,7 @@ from rich.text import Text
 
 from vanrouter.cli.connect import Place, with_place
 from vanrouter.cli.tables import PIPE_WIDTH, PRINTERS, with_format
+from vanrouter.mgmt.lines import printable
 from vanrouter.mgmt.vanflow_client import Collector
 from vanrouter.mgmt.vanflow_summary import Looks, Summary, has_all_routers
 
@@ -117,7 +118,7 @@ def _table(columns: Sequence[_Column], rows: Sequence[Row], limit: int | None) -
     shown = rows if limit is None else rows[:limit]
     for row in shown:
         style = "red" if getattr(row, "status", "") == "down" else ""
-        table.add_row(*(Text(item.value(row), style=style) for item in columns))
+        table.add_row(*(Text(printable(item.value(row)), style=style) for item in columns))
     parts: list[RenderableType] = [table]
     if len(rows) > len(shown):
         parts.append(Text(f"... and {len(rows) - len(shown)} more", style="dim"))

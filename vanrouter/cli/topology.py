@@ -15,6 +15,7 @@ from rich.tree import Tree
 
 from vanrouter.errors import ManagementError
 from vanrouter.mgmt.client import ClientError, ManagementClient, router_target
+from vanrouter.mgmt.lines import printable
 
 
 @dataclass(slots=True)
@@ -120,7 +121,7 @@ def tree_of(network: Network) -> Tree:
 
 def _label(network: Network, router: str, cost: int | None) -> Text:
     mode = network.routers.get(router, "interior")
-    label = Text(router, style={"unreachable": "red", "edge": "cyan"}.get(mode, "bold"))
+    label = Text(printable(router), style={"unreachable": "red", "edge": "cyan"}.get(mode, "bold"))
     if router == network.here:
         label.append("  (asked)", style="dim")
     if mode != "interior":

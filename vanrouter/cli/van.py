@@ -24,6 +24,7 @@ from vanrouter.mgmt.client import ClientError, ManagementClient
 from vanrouter.mgmt.config import load_file
 from vanrouter.mgmt.entity_types import LOG_MODULES
 from vanrouter.mgmt.levels import LEVELS
+from vanrouter.mgmt.lines import printable
 
 UNREACHABLE = 3
 INTERRUPTED = 130
@@ -37,9 +38,9 @@ class _Program(click.Group):
         try:
             return super().invoke(ctx)
         except ManagementError as error:
-            click.echo(f"van: refused ({error.status}): {error.description}", err=True)
+            click.echo(f"van: refused ({error.status}): {printable(error.description)}", err=True)
         except ClientError as error:
-            click.echo(f"van: {error}", err=True)
+            click.echo(f"van: {printable(str(error))}", err=True)
             code = UNREACHABLE
         except VanrouterError as error:
             click.echo(f"van: {error}", err=True)

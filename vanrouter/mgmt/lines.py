@@ -22,8 +22,8 @@ MICROSECONDS = "%06lu"
 MAX_TIME_CHARACTERS = 100
 """Longest time that a configured format may make."""
 
-_CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), 127)} | {9: "\t", 10: "\\n", 13: "\\r"}
-"""A peer's text must not look like a line of its own."""
+_CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))} | {9: "\t", 10: "\\n", 13: "\\r"}
+"""A peer's text must not look like a line of its own, nor speak to the terminal: to many U+009B is what ESC [ is."""
 
 _PASSWORD = re.compile(r"(?i)(\b\w*password[\"']?\s*[=:]\s*)(\"[^\"]*\"|'[^']*'|(?!Secret\()[^\s,;)}\]]+)")
 
@@ -75,10 +75,14 @@ def json_line(event: Event, *, has_time: bool, has_source: bool) -> str:
     return json.dumps(fields, ensure_ascii=False)
 
 
+def printable(text: str) -> str:
+    """Return a text whose control characters are written as escapes."""
+    return text if text.isprintable() else text.translate(_CONTROL)
+
+
 def clean(text: str, secrets: Sequence[str]) -> str:
     """Return a text without control characters and secrets, cut to its longest."""
-    if not text.isprintable():
-        text = text.translate(_CONTROL)
+    text = printable(text)
     for secret in secrets:
         text = text.replace(secret, "***")
     if "assword" in text:

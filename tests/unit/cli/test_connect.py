@@ -78,6 +78,10 @@ def test_profiles_by_name(profile: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         ("[]", "must be a map"),
         ("a: [", r":1: --profile: is not YAML"),
         ("urll: x", "unknown option 'urll'; known are url"),
+        ("ssl-disable-peer-name-verify: 'no'", "name-verify: must be true or false"),
+        ("timeout: soon", "timeout: must be a number above 0"),
+        ("timeout: 0", "timeout: must be a number above 0"),
+        ("url:", "url: must be a text"),
         (None, "cannot read: No such file"),
     ],
 )

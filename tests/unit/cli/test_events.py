@@ -38,6 +38,8 @@ def test_modules_and_levels() -> None:
 def test_lines(capsys: pytest.CaptureFixture[str]) -> None:
     show([event("[red]" + "x" * 300)], output=None)
     assert capsys.readouterr().out == f"1970-01-01 00:00:00 SERVER (info) [red]{'x' * 300}\n"
+    show([event("\x1b]0;x\x07")], output=None)
+    assert capsys.readouterr().out == "1970-01-01 00:00:00 SERVER (info) \\x1b]0;x\\x07\n"
     show([event("a"), event("b")], output="json")
     assert [json.loads(line)["text"] for line in capsys.readouterr().out.splitlines()] == ["a", "b"]
 

@@ -40,6 +40,8 @@ from vanrouter.cli.tables import (
         ({"tcp": 1}, "tcp=1"),
         ("", "-"),
         ("x", "x"),
+        ("\x1b[2Jx\x9b\n", "\\x1b[2Jx\\x9b\\n"),
+        ({"\x07": "\x08"}, "\\x07=\\x08"),
     ],
 )
 def test_cells(value: object, text: str) -> None:

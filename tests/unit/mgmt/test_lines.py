@@ -46,7 +46,7 @@ def test_json_with_everything() -> None:
 
 
 def test_clean() -> None:
-    assert clean("a\nb\x1b", ()) == "a\\nb\\x1b"
+    assert clean("a\nb\x1b\x9bm", ()) == "a\\nb\\x1b\\x9bm"
     assert clean("the word is swordfish", ["swordfish"]) == "the word is ***"
     assert clean('saslPassword="open sesame" x', ()) == "saslPassword=*** x"
     assert len(clean("é" * 5000, ()).encode()) <= MAX_TEXT_BYTES
