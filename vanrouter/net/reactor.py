@@ -221,6 +221,7 @@ class Reactor:
         self._running = True
         while self._running:
             self.run_once()
+        self._flush(is_busy=False)
 
     def stop(self) -> None:
         """Leave `run()` after this turn."""

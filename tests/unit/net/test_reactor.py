@@ -327,6 +327,17 @@ def test_they_do_not_wait_for_long(reactor: Reactor, clock: Clock, make_dirty: C
     assert flushes(patient) == {1}
 
 
+def test_nobody_waits_for_a_turn_that_does_not_come(reactor: Reactor, make_dirty: Callable[..., None]) -> None:
+    patient = [Output(can_wait=True) for _ in range(FEW)]
+    last = Output(reactor.stop)
+    make_dirty(*patient, last)
+    assert (flushes(patient), last.flushes) == ({0}, 1)
+    os.write(reactor.wake_descriptor, b"x")
+    reactor.dirty.add(last)
+    reactor.run()
+    assert flushes(patient) == {1}
+
+
 def test_a_few_do_not_wait(make_dirty: Callable[..., None]) -> None:
     patient = [Output(can_wait=True) for _ in range(FEW)]
     make_dirty(*patient)
