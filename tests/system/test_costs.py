@@ -42,6 +42,24 @@ def test_costs_changed_while_running(triangle: Network) -> None:
         eventually(lambda: cost_of() == {"B": 1, "C": 1})
 
 
+def test_no_new_flow_fails_while_costs_change(triangle: Network) -> None:
+    """Each begins in the moment of a change, when the routers' paths are not yet the same."""
+    try:
+        triangle.start_at_once()
+        port = triangle["A"].port("to-svc")
+        with ManagementClient(f"127.0.0.1:{triangle['A'].port('amqp')}") as client:
+            cost_of = costs(client)
+            eventually(lambda: cost_of() == {"B": 1, "C": 2})
+            for cost in (1, 9) * 4:
+                client.update("connector", {"cost": cost}, name="to-C")
+                echo_once(port)
+                client.update("connector", {"cost": 10 - cost}, name="to-B")
+                echo_once(port)
+        triangle.stop()
+    finally:
+        triangle.kill()
+
+
 def test_the_next_best_way_and_back(triangle: Network) -> None:
     triangle.start_at_once()
     port = triangle["A"].port("to-svc")
