@@ -310,6 +310,8 @@ class ListenerService(Service):
         self._files = config.tls or TlsFiles()
         self._sockets: dict[int, socket.socket] = {}
         self._attempt = 0
+        self._is_out = False
+        """Out of descriptors since the last connection was taken, and the log has said so."""
         self._is_deleted = False
 
     @property
@@ -453,6 +455,7 @@ class ListenerService(Service):
                 if error.errno in OUT_OF_DESCRIPTORS:
                     self._pause_accepting(listening, error)
                 return
+            self._is_out = False
             sock.setblocking(False)
             if not self.is_reachable:
                 self.refused += 1
@@ -471,7 +474,14 @@ class ListenerService(Service):
     def _pause_accepting(self, listening: socket.socket, error: OSError) -> None:
         fd = listening.fileno()
         self.shared.reactor.unregister(fd)
-        logger.warning("Listener %s stops accepting for %.0f s: %s", self.name, ACCEPT_PAUSE_S, error)
+        if not self._is_out:
+            self._is_out = True
+            logger.warning(
+                "Listener %s takes no connections for now: %s; if it comes again, raise the limit "
+                "(ulimit -n, LimitNOFILE)",
+                self.name,
+                error.strerror,
+            )
 
         def go_on() -> None:
             if fd in self._sockets and self._sockets[fd] is listening:

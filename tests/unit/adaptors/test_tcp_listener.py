@@ -117,7 +117,9 @@ def test_a_resolution_that_comes_too_late_is_forgotten(loop: Loop) -> None:
     assert listener.oper_status == "down"
 
 
-def test_running_out_of_descriptors_pauses_accepting(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_running_out_of_descriptors_pauses_accepting(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr("vanrouter.adaptors.tcp_listener.ACCEPT_PAUSE_S", 0.01)
     site = Site(loop)
 
@@ -132,15 +134,22 @@ def test_running_out_of_descriptors_pauses_accepting(loop: Loop, monkeypatch: py
         def accept(self) -> None:
             raise OSError(self.error, "Too many open files")
 
+    def warnings() -> list[str]:
+        return [text for text in caplog.messages if "takes no connections" in text]
+
     fd, listening_sock = next(iter(site.listener._sockets.items()))
     exhausted = Exhausted(listening_sock)
     loop.call(lambda: site.listener._accept(exhausted, 1))  # type: ignore[arg-type]
+    loop.call(lambda: site.listener._accept(exhausted, 1))  # type: ignore[arg-type]
+    (said,) = warnings()
+    assert said.startswith("Listener l takes no connections for now: Too many open files; if it comes again, raise")
     exhausted.error = errno.ECONNABORTED
     assert fd not in loop.reactor._callbacks
     loop.call(lambda: loop.reactor.register(fd, lambda mask: site.listener._accept(listening_sock, mask), 1))
     loop.call(lambda: site.listener._accept(exhausted, 1))  # type: ignore[arg-type]
     site.pair()
     loop.call(lambda: site.listener._pause_accepting(listening_sock, OSError(errno.EMFILE, "Too many open files")))
+    assert len(warnings()) == 2
     site.pair()
 
 
