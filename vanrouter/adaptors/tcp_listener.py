@@ -38,7 +38,7 @@ from vanrouter.core.stream import (
 )
 from vanrouter.engine.messages import STREAM_CONTENT_TYPE, STREAM_VERSION, encode_stream_head
 from vanrouter.errors import ConfigError
-from vanrouter.net.dial import Address, literal_addresses, resolve
+from vanrouter.net.dial import Address, keep_alive, literal_addresses, resolve
 from vanrouter.net.reactor import IN
 from vanrouter.net.tls import TlsFiles, listener_context
 
@@ -557,8 +557,9 @@ def listening_socket(entry: Address, port: int | None, backlog: int, *, is_dual:
     sock = socket.socket(entry.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # Accepted sockets inherit this one.
+        # Accepted sockets inherit these.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        keep_alive(sock)
         if entry.family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if is_dual else 1)
         address = entry.address

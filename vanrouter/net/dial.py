@@ -38,6 +38,10 @@ HOSTS_FILE = Path("/etc/hosts")
 HOSTS_BYTES = 64 * 1024
 """Names of this machine, and what is read of them at most: some keep lists of a million others there."""
 
+KEEP_ALIVE = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 4))
+"""The kernel asks a peer that has said nothing for a minute whether it is still there, and gives it up after another
+minute without an answer; of itself it asks after two hours."""
+
 AMQP_PORTS = {"amqp": "5672", "amqps": "5671"}
 """As IANA has them, for machines without a list of services (Debian's small images)."""
 
@@ -207,6 +211,17 @@ class Resolver:
             self._reactor.call_apart(partial(done, result))
 
 
+def keep_alive(sock: socket.socket) -> None:
+    """Have the kernel notice that the other end has vanished without a word; sockets accepted from this one inherit it.
+
+    A machine without power sends no reset, and neither does Linux for a connection that its program has closed, when
+    what was left to send finds no room for long enough (`tcp_orphan_retries`). A peer that is idle is not disturbed.
+    """
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in KEEP_ALIVE:
+        sock.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
 def begin_connect(target: Address) -> tuple[socket.socket | None, int]:
     """Begin a connection without waiting.
 
@@ -221,6 +236,7 @@ def begin_connect(target: Address) -> tuple[socket.socket | None, int]:
     try:
         sock = socket.socket(target.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        keep_alive(sock)
         error = sock.connect_ex(target.address)
         if error == errno.EINPROGRESS:
             error = sock.connect_ex(target.address)

@@ -12,7 +12,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from vanrouter.net.dial import Address
+from vanrouter.net.dial import Address, keep_alive
 from vanrouter.net.reactor import IN, Reactor
 
 logger = logging.getLogger(__name__)
@@ -46,6 +46,7 @@ def bind(targets: list[Address], backlog: int = 0) -> list[socket.socket]:
             sock = socket.socket(target.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
             sockets.append(sock)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            keep_alive(sock)
             if target.family == socket.AF_INET6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             address = target.address

@@ -562,3 +562,25 @@ def test_octets_are_told_once_for_each_direction_and_request(loop: Loop) -> None
     assert (flow.host, flow.error, len(recorder.services)) == ("127.0.0.1", "", 2)
     assert recorder.counterparts[0].identity == flow.identity
     assert (recorder.counterparts[0].proxy_host, recorder.counterparts[0].proxy_port) == (peer[0], str(peer[1]))
+
+
+TCP_REPAIR = 19
+"""A socket that is closed in this mode says nothing (tcp.h); for the superuser."""
+
+
+@pytest.mark.parametrize("who", ["client", "server"])
+def test_who_vanishes_without_a_word_is_noticed(loop: Loop, monkeypatch: pytest.MonkeyPatch, who: str) -> None:
+    monkeypatch.setattr("vanrouter.net.dial.KEEP_ALIVE", ((socket.TCP_KEEPIDLE, 1), (socket.TCP_KEEPINTVL, 1)))
+    site = Site(loop)
+    client, server = site.pair()
+    client.sendall(b"hello")
+    assert receive_exactly(server, 5) == b"hello"
+    gone, left = (client, server) if who == "client" else (server, client)
+    try:
+        gone.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
+    except PermissionError:
+        pytest.skip("only the superuser can have a socket vanish")
+    gone.close()
+    with pytest.raises(ConnectionResetError):
+        receive_all(left)
+    site.wait_until_empty()

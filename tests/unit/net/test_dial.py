@@ -10,6 +10,7 @@ from tests.unit.adaptors.streams import Loop, listening
 from vanrouter.net.dial import (
     ASK_AGAIN_S,
     HOSTS_BYTES,
+    KEEP_ALIVE,
     MAX_QUESTIONS,
     RESOLVED_FOR_S,
     Address,
@@ -113,12 +114,19 @@ def test_literals_need_no_resolver() -> None:
     assert target(80) in resolve("localhost", "80")
 
 
+def keeps_alive(sock: socket.socket) -> bool:
+    """Whether the kernel asks a silent peer before long."""
+    values = [sock.getsockopt(socket.IPPROTO_TCP, option) for option, _ in KEEP_ALIVE]
+    return bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)) and values == [60, 15, 4]
+
+
 def test_a_server_on_this_host_is_reached_at_once() -> None:
     server = listening()
     sock, error = begin_connect(target(server.getsockname()[1]))
     assert error == 0
     assert sock is not None
     assert sock.getpeername() == server.getsockname()
+    assert keeps_alive(sock)
     sock.close()
     server.close()
     assert begin_connect(target(free_port())) == (None, errno.ECONNREFUSED)

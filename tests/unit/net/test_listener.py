@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.unit.net.test_dial import keeps_alive
 from vanrouter.net.dial import Address
 from vanrouter.net.listener import ACCEPTED_IN_A_TURN, RETRY_ACCEPT_S, Acceptor, bind, text_address
 from vanrouter.net.reactor import Reactor
@@ -57,6 +58,7 @@ def test_a_port_of_the_systems_choice(place: Place) -> None:
     ((sock, address),) = place.taken
     assert address == client.getsockname()
     assert not sock.getblocking()
+    assert keeps_alive(sock)
 
 
 def test_two_families_have_one_port(place: Place) -> None:
