@@ -10,7 +10,7 @@ from functools import partial
 
 import pytest
 
-from vanrouter.net.reactor import FEW, FIRST_TURNS, HOLD_S, IN, MAX_EVENTS, OUT, Reactor, Timer
+from vanrouter.net.reactor import FEW, FIRST_TURNS, IN, MAX_EVENTS, OUT, Reactor, Timer
 
 
 class Clock:
@@ -277,7 +277,7 @@ def test_what_a_flush_makes_dirty_is_flushed_in_the_same_turn(reactor: Reactor) 
 
 @pytest.fixture
 def make_dirty(reactor: Reactor) -> Iterator[Callable[..., None]]:
-    """In each turn that is `busy`, a descriptor is ready and makes all of these dirty."""
+    """A turn in which a descriptor is ready, and makes all of these dirty."""
     read, write = os.pipe()
     reactor.register(read, lambda _mask: outputs_of_the_turn(), IN)
     outputs: list[Output] = []
@@ -287,10 +287,9 @@ def make_dirty(reactor: Reactor) -> Iterator[Callable[..., None]]:
         for output in outputs:
             reactor.dirty.add(output)
 
-    def turn(*made: Output, busy: bool = True) -> None:
+    def turn(*made: Output) -> None:
         outputs[:] = made
-        if busy:
-            os.write(write, b"x")
+        os.write(write, b"x")
         reactor.run_once(0)
 
     yield turn
@@ -303,28 +302,20 @@ def flushes(outputs: list[Output]) -> set[int]:
     return {output.flushes for output in outputs}
 
 
-def test_many_that_can_wait_are_flushed_when_nothing_else_is_ready(
-    reactor: Reactor, make_dirty: Callable[..., None]
+@pytest.mark.parametrize("is_busy", [True, False])
+def test_many_that_can_wait_are_flushed_in_the_next_turn(
+    reactor: Reactor, make_dirty: Callable[..., None], is_busy: bool
 ) -> None:
     patient, prompt = [Output(can_wait=True) for _ in range(FEW)], Output()
-    make_dirty(*patient, prompt)
-    make_dirty(*patient[:2], prompt)
-    assert (flushes(patient), prompt.flushes) == ({0}, 2)
-    reactor.run_once()  # it does not wait for anything while somebody waits for it
-    assert (flushes(patient), prompt.flushes) == ({1}, 2)
-    make_dirty(busy=False)
-    assert flushes(patient) == {1}
-
-
-def test_they_do_not_wait_for_long(reactor: Reactor, clock: Clock, make_dirty: Callable[..., None]) -> None:
-    patient = [Output(can_wait=True) for _ in range(FEW + 1)]
-    make_dirty(*patient)
-    clock.time += HOLD_S / 2
-    make_dirty(*patient)
-    assert flushes(patient) == {0}
-    clock.time += HOLD_S
-    make_dirty(patient[0])
-    assert flushes(patient) == {1}
+    for turn in range(2):
+        make_dirty(*patient, prompt)
+        assert (flushes(patient), prompt.flushes) == ({turn}, 2 * turn + 1)
+        if is_busy:
+            make_dirty(*patient, prompt)
+        else:
+            reactor.dirty.add(prompt)
+            reactor.run_once()  # it does not wait for anything while somebody waits for it
+        assert (flushes(patient), prompt.flushes) == ({turn + 1}, 2 * turn + 2)
 
 
 def test_nobody_waits_for_a_turn_that_does_not_come(reactor: Reactor, make_dirty: Callable[..., None]) -> None:
