@@ -5,7 +5,6 @@ Layer: 4. Source: TCP over AMQP, sections 3.1, 4, 9, 11.1; extensions (early dat
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import random
@@ -39,6 +38,7 @@ from vanrouter.core.stream import (
 from vanrouter.engine.messages import STREAM_CONTENT_TYPE, STREAM_VERSION, encode_stream_head
 from vanrouter.errors import ConfigError
 from vanrouter.net.dial import Address, keep_alive, literal_addresses, resolve
+from vanrouter.net.listener import OUT_OF_DESCRIPTORS, release
 from vanrouter.net.reactor import IN
 from vanrouter.net.tls import TlsFiles, listener_context
 
@@ -51,7 +51,6 @@ ACCEPTS_PER_TURN = 16
 ACCEPT_PAUSE_S = 1.0
 """After the process or the system ran out of descriptors."""
 
-OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 LISTENER_FLAGS = STREAM_FLAGS | RESEND_RELEASED
 
@@ -441,7 +440,7 @@ class ListenerService(Service):
         reactor = self.shared.reactor
         for fd, sock in self._sockets.items():
             reactor.unregister(fd)
-            sock.close()
+            release(reactor, sock)
             socket_logger.info("Stopped listening on %s:%s (%s)", self.host, self.port, self.name)
         self._sockets.clear()
 

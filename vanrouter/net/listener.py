@@ -10,6 +10,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from vanrouter.net.dial import Address, keep_alive
@@ -60,6 +61,16 @@ def bind(targets: list[Address], backlog: int = 0) -> list[socket.socket]:
             sock.close()
         raise
     return sockets
+
+
+def release(reactor: Reactor, sock: socket.socket) -> None:
+    """Give the port of a listening socket back at once, as it may be opened again in this very turn.
+
+    The descriptor goes with the turn: another socket that got its number before would get its events, too.
+    """
+    with suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)  # with SO_REUSEADDR, one that does not listen any more is in nobody's way
+    reactor.call_soon(sock.close)
 
 
 class Acceptor:
@@ -115,7 +126,7 @@ class Acceptor:
         """Stop listening; connections taken already go on."""
         for fd, sock in self._sockets.items():
             self._reactor.unregister(fd)
-            self._reactor.call_soon(sock.close)
+            release(self._reactor, sock)
         self._sockets.clear()
 
 

@@ -25,6 +25,8 @@ def test_the_port_follows_the_address(loop: Loop) -> None:
     assert listener.oper_status == "down"
     loop.call(connector.announce)
     assert (listener.oper_status, listener.bound_port) == ("up", port)
+    loop.call(lambda: (connector.withdraw(), connector.announce()))
+    assert listener.oper_status == "up", listener.connection_msg
     assert client.send(GET % 2).answer() == (200, b"ok")  # connections outlive it
 
 

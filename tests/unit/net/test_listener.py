@@ -187,6 +187,17 @@ def test_close_stops_listening_but_keeps_what_was_taken(place: Place) -> None:
     assert place.taken[0][0].recv(1) == b"x"
 
 
+def test_a_port_that_is_opened_again_in_the_turn_in_which_it_was_closed(place: Place) -> None:
+    acceptor = place.acceptor(bind([V4]))
+    port = acceptor.port
+    acceptor.close()
+    again = place.acceptor(bind([Address(V4.family, ("127.0.0.1", port))]))
+    place.reactor.run_once(0)
+    place.connect(port)
+    place.reactor.run_once(0)
+    assert (again.port, len(place.taken)) == (port, 1)
+
+
 def test_closed_in_the_turn_in_which_a_client_came(place: Place) -> None:
     acceptor = place.acceptor(bind([V4]))
     place.connect(acceptor.port)
