@@ -115,6 +115,10 @@ def _amqp_port(entity: EntityConfig, _: Machine) -> Iterator[Advice]:
             yield Advice(attribute="", text=f"{name} links routers without TLS; set sslProfile")
         elif entity.type == "listener" and attributes.get("requireSsl") is not True:
             yield Advice(attribute="", text=f"{name} accepts routers without TLS; set requireSsl: yes")
+    elif attributes.get("requireSsl") is True and not attributes.get("sslProfile"):
+        is_http = attributes.get("http") is True or attributes.get("httpRootDir")
+        effect = "it is HTTP without TLS all the same" if is_http else "nobody can connect"
+        yield Advice(attribute="requireSsl", text=f"{name} has no sslProfile: {effect}")
     if entity.type == "connector" and attributes.get("sslProfile") and attributes.get("verifyHostname") is False:
         yield Advice(attribute="verifyHostname", text=f"{name} does not check whose certificate it is shown")
     yield from _words(entity, "saslMechanisms", None, MECHANISMS, "")

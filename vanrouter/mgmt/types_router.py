@@ -298,7 +298,7 @@ LISTENER = EntityType(
         whole(
             "initialHandshakeTimeoutSeconds",
             "C",
-            "Close when no OPEN came within this time; 0 = never.",
+            "Close when no OPEN came within this time; 0 = after 30 s.",
             default=0,
             minimum=0,
         ),

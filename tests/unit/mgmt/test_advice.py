@@ -50,6 +50,14 @@ def warnings(text: str, *, readable: frozenset[str] = frozenset()) -> list[str]:
             "x.conf:5: listener: :1 links routers without TLS",
         ),
         (
+            INTERIOR + "listener {\n requireSsl: yes\n port: 1\n}\n",
+            "x.conf:6: listener.requireSsl: :1 has no sslProfile: nobody can connect",
+        ),
+        (
+            INTERIOR + "listener {\n requireSsl: yes\n http: yes\n port: 1\n}\n",
+            "x.conf:6: listener.requireSsl: :1 has no sslProfile: it is HTTP without TLS all the same",
+        ),
+        (
             INTERIOR + "connector {\n role: edge\n name: c\n}\n",
             "x.conf:5: connector: c links routers without TLS; set sslProfile",
         ),
