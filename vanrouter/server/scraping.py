@@ -52,10 +52,13 @@ class Scrape:
     def ask(self, done: Done) -> None:
         """Call `done` with the text, in parts, when it is there."""
         self._waiting.append(done)
-        if len(self._waiting) == 1:
-            self._used_s = 0.0
-            self._pieces, self._text = self._make(), []
-            self._step()
+        if len(self._waiting) == 1:  # not begun here: a source that raises is our crash, not that of who asks
+            self._reactor.call_soon(self._begin)
+
+    def _begin(self) -> None:
+        self._used_s = 0.0
+        self._pieces, self._text = self._make(), []
+        self._step()
 
     def on_crash(self) -> None:
         """A source raised (the loop's crash boundary): end this rendering; the next one begins anew."""

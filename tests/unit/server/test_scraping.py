@@ -68,19 +68,22 @@ def test_who_asks_meanwhile_shares_it(reactor: Reactor) -> None:
     assert pieces.begun == 2
 
 
-def test_a_small_one_is_there_at_once(reactor: Reactor) -> None:
+def test_a_small_one_is_there_in_the_same_turn(reactor: Reactor) -> None:
     scrape = Scrape(reactor, lambda: iter([b"a", b"b"]), lambda: 0.0)
     done: list[list[bytes]] = []
     scrape.ask(done.append)
+    assert run(reactor, done) == 1
     assert done == [[b"a", b"b"]]
 
 
-def test_a_source_that_raises_ends_this_one_only(reactor: Reactor) -> None:
+@pytest.mark.parametrize("good", [0, 1])
+def test_a_source_that_raises_ends_this_one_only(reactor: Reactor, good: int) -> None:
     pieces = Pieces(3)
 
     def broken() -> Iterator[bytes]:
-        pieces.time += 1.0
-        yield b"x"
+        for _ in range(good):
+            pieces.time += 1.0
+            yield b"x"
         raise RuntimeError("a source that is broken")
 
     made = iter([broken(), pieces()])
