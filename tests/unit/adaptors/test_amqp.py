@@ -117,6 +117,14 @@ def the_one(router: Router) -> Connection:
     return found
 
 
+def test_clients_alone_may_be_written_to_a_turn_later(world: World) -> None:
+    """What others wait for goes on at once."""
+    near, _far = world.chain("A", "B")
+    world.client(near).receiver("a")
+    can_wait = {made.role: made.engine.can_wait for made in near.amqp_connections.values()}
+    assert can_wait == {Role.NORMAL: True, Role.INTER_ROUTER: False}
+
+
 # Listeners.
 
 
