@@ -56,9 +56,13 @@ class Drain:
         """
         self._ends_at = self._reactor.now + limit_s
         logger.info("Draining for up to %g s; another signal ends at once", limit_s)
+        self._reactor.call_soon(self._look)  # before anything that could fail: it ends in any case
         self._stop_accepting()
         self._send_others_elsewhere()
-        self._look()
+
+    def on_crash(self) -> None:
+        """A bug of a look (the loop's crash boundary): there is no other, so the router ends now."""
+        self._site.shut_down()
 
     def _stop_accepting(self) -> None:
         for live in list(self._site.objects.values()):

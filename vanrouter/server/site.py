@@ -200,12 +200,14 @@ class Site:
             self._stop()
             return
         self.is_shutting_down = True
-        for live in list(self.objects.values()):
-            if isinstance(live, AmqpConnector):
-                live.is_closed = True
-            elif isinstance(live, (ListenerService, ConnectorService, HttpService)):
-                live.shut_down()
-        self.flows.finish(self._stop)
+        try:
+            for live in list(self.objects.values()):
+                if isinstance(live, AmqpConnector):
+                    live.is_closed = True
+                elif isinstance(live, (ListenerService, ConnectorService, HttpService)):
+                    live.shut_down()
+        finally:  # a service with a bug keeps no router from its end
+            self.flows.finish(self._stop)
 
     def _stop(self) -> None:
         for connection in list(self.router.amqp_connections.values()):

@@ -31,6 +31,20 @@ def test_nothing_open_ends_it_soon(bench_of: Made) -> None:
     assert bench.site.is_shutting_down
 
 
+def test_a_bug_of_a_look_keeps_it_from_nothing(bench_of: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = bench_of(DRAINING).start()
+
+    def broken(_: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("vanrouter.server.drain.Drain.remaining", broken)
+    bench.allows_crashes = True
+    bench.site.terminate()
+    bench.reactor.run_once(0)
+    assert bench.reactor.crashes == 1
+    assert bench.site.is_shutting_down
+
+
 def test_a_flow_finishes(bench_of: Made) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         connector = section("tcpConnector", name="c", port=server.getsockname()[1], address="a")

@@ -83,6 +83,19 @@ def test_what_cannot_be_brought_up_is_told_with_its_place(bench_of: Made) -> Non
     assert raised.value.line == 10
 
 
+def test_a_service_with_a_bug_keeps_no_router_from_its_end(bench_of: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = bench_of(ROUTER + section("tcpListener", name="t", host="127.0.0.1", port=0, address="a")).start()
+
+    def broken(_: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("vanrouter.adaptors.tcp_listener.ListenerService.shut_down", broken)
+    with pytest.raises(RuntimeError):
+        bench.site.shut_down()
+    monkeypatch.undo()
+    bench.reactor.run()
+
+
 def test_shut_down_cuts_everything_and_ends_the_loop(bench: Bench) -> None:
     client = bench.connect()
     bench.site.shut_down()
