@@ -239,6 +239,8 @@ class EdgeHost:
         number = connection.id
         commands: Sequence[EdgeCommand | MeshCommand]
         if connection.role is Role.EDGE:
+            if number == self.plane.active:
+                self._untold.clear()
             commands = self.plane.on_uplink_lost(number)
         else:
             commands = self.mesh.on_peer_lost(number, self._fresh_pair())
@@ -384,6 +386,7 @@ class EdgeHost:
                 link.connection.detach(link)
 
     def _bind_proxy_out(self, key: str) -> None:
+        self._untold.pop(key, None)
         active = self.plane.active
         sender = None if active is None else self._proxies.get((active, "out", key[1:]))
         if isinstance(sender, Sender) and sender.address is None and not sender.closed:

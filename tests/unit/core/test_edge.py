@@ -364,10 +364,15 @@ def test_a_lost_uplink_leaves_nothing(world: World) -> None:
     world.client(interior).receiver("a")
     held = tx.send(message())
     world.settle()
+    world.client(edge).sender("untold")
+    world.settle()
+    assert edge.edge is not None
+    assert [edge.edge.is_untold(key) for key in ("Ma", "Muntold")] == [False, True]
     near.engine.drop(None)
     world.settle()
     assert held.is_settled
     assert not edge.table.addresses["Ma"].is_reachable
+    assert not edge.edge.is_untold("Muntold")
     sent = world.client(edge).sender(None).send(message("x"))
     world.settle()
     assert sent.state == RELEASED
