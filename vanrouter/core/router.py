@@ -136,7 +136,7 @@ class Router:
         self._scrubbing: dict[Connection, Any] = {}
         self.idle_streams_kept = SCRUB_KEPT
         """Idle streaming links of a connection that are not detached."""
-        self.trimmer = Trimmer(reactor, self.connections)
+        self.trimmer = Trimmer(reactor, self.connections, self.links)
         self.trimmer.watch(reactor.tables)
         self.trimmer.watch(self.tables)
         self.internal_targets: dict[str, Any] = {}

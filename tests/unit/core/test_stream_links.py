@@ -151,3 +151,49 @@ def test_what_makes_a_connection_busy(world: World, monkeypatch: pytest.MonkeyPa
     attached = dict.fromkeys(range(BUSY_LINKS - len(connection.receivers)))
     monkeypatch.setattr(connection, "senders", attached)
     assert links.is_busy()
+
+
+def test_a_connection_that_is_replaced_ends_its_links_a_few_at_a_time(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vanrouter.core.stream_links.ENDED_AT_ONCE", 2)
+    near, far = world.chain("A", "B")
+    service = Service()
+    subscription = far.subscribe_stream("svc", service)
+    world.until(lambda: "Msvc" in near.table.addresses)
+    world.settle()
+    connection, there = (
+        next(found for found in router.amqp_connections.values() if found.is_router) for router in (near, far)
+    )
+    head = encode_stream_head("svc", None, None)
+    sinks = [near.open_stream("svc", head, STREAM_FLAGS, Answers()) for _ in range(5)]
+    world.settle()
+    for sink in sinks:
+        sink.finish(settled=True)
+    world.settle()
+    counts = len(connection.senders), len(there.receivers)
+    connection.streams.retire()
+    assert connection.streams.idle == 0
+    assert len(connection.senders) == counts[0] - 2
+    world.advance(0.1)
+    assert (len(connection.senders), len(there.receivers)) == (counts[0] - 5, counts[1] - 5)
+    subscription.cancel()
+
+
+def test_a_connection_that_is_lost_while_its_links_end(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vanrouter.core.stream_links.ENDED_AT_ONCE", 1)
+    near, far = world.chain("A", "B")
+    service = Service()
+    subscription = far.subscribe_stream("svc", service)
+    world.until(lambda: "Msvc" in near.table.addresses)
+    world.settle()
+    connection = next(found for found in near.amqp_connections.values() if found.is_router)
+    head = encode_stream_head("svc", None, None)
+    for sink in [near.open_stream("svc", head, STREAM_FLAGS, Answers()) for _ in range(3)]:
+        sink.finish(settled=True)
+    world.settle()
+    connection.streams.retire()
+    connection.engine.drop(None)
+    world.advance(0.1)
+    assert not connection.senders
+    subscription.cancel()

@@ -432,3 +432,38 @@ def test_what_came_before_the_end_is_handed_out_however_long_it_takes() -> None:
     assert pumps.server.events.count("link open") == 3 * len(UNASKED_EVENTS)
     assert pumps.server.lost
     pumps.close()
+
+
+def test_what_the_engine_says_of_its_own_output_is_dropped_for_so_long_and_no_longer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("vanrouter.engine.connection.DROPPED_EVENTS", range(1))
+    pumps = Pumps()
+    pumps.start()
+    session = open_session(pumps)
+    links = [proton.sender_new(session, b"%d" % number) for number in range(8)]
+    for link in links:
+        proton.link_open(link)
+    pumps.near.flush()
+    pumps.advance(0.1)
+    turns = pumps.reactor.turns
+
+    def popped(collector: Any) -> Any:
+        pumps.time += TURN_S / 2
+        return proton.collector_pop(collector)
+
+    monkeypatch.setattr("vanrouter.engine.connection.collector_pop", popped)
+    for link in links:
+        proton.link_close(link)
+        proton.link_free(link)
+    pumps.reactor.dirty.add(pumps.near)
+    pumps.reactor.run_once(0)
+    assert pumps.near.is_behind
+    for _ in range(50):
+        pumps.reactor.run_once(0)
+        pumps.time += TURN_S
+    assert not pumps.near.is_behind
+    assert pumps.reactor.turns > turns + 3
+    monkeypatch.undo()
+    pumps.advance(0.1)
+    pumps.close()

@@ -7,7 +7,18 @@ from typing import Any
 
 import pytest
 
-from vanrouter.net.memory import CYCLES, ENDS, FEW_OPEN, QUIET_S, TABLE_BYTES, Trimmer, find_malloc_trim, shrink
+from vanrouter.net.memory import (
+    CYCLES,
+    ENDS,
+    FEW_OPEN,
+    MANY_LINKS,
+    POSTPONED,
+    QUIET_S,
+    TABLE_BYTES,
+    Trimmer,
+    find_malloc_trim,
+    shrink,
+)
 from vanrouter.net.reactor import Reactor
 
 
@@ -82,6 +93,26 @@ def test_when_it_is_worth_while_to_look_at_all_that_lives(most: int, left: int, 
     trimmer.note_ends(ENDS)  # what was open before counts no more
     turns(reactor, clock, QUIET_S)
     assert trimmer.collections == collections + (left <= FEW_OPEN)
+    reactor.close()
+
+
+@pytest.mark.parametrize("goes", [True, False])
+def test_the_collector_waits_for_links_that_nobody_uses_but_not_for_ever(goes: bool) -> None:
+    clock = Clock()
+    reactor = Reactor(clock)
+    links = set(range(MANY_LINKS + 1))
+    trimmer = Trimmer(reactor, (), links)
+    trimmer.note_ends(ENDS)
+    for _ in range(POSTPONED):
+        turns(reactor, clock, QUIET_S)
+        assert trimmer.trims == 0
+    if goes:
+        links.pop()
+    turns(reactor, clock, QUIET_S)
+    assert (trimmer.trims, trimmer.collections) == (1, 1)
+    trimmer.note_ends(ENDS)  # and the next time as long
+    turns(reactor, clock, QUIET_S)
+    assert trimmer.trims == 1 + goes
     reactor.close()
 
 
