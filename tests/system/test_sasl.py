@@ -85,3 +85,23 @@ def test_refused_without_a_name(router: Router) -> None:
         BlockingConnection(
             f"amqp://127.0.0.1:{router.port('SCRAM-SHA-256')}", timeout=TIMEOUT_S, allowed_mechs="ANONYMOUS"
         )
+
+
+@pytest.mark.parametrize("mechanism", MECHANISMS)
+def test_a_connector_with_name_and_password(router: Router, tmp_path: Path, mechanism: str) -> None:
+    """As towards a broker: let in as that user, and with another password told why not, and tried again."""
+    connector = {"host": "127.0.0.1", "port": router.port(mechanism), "role": "route-container"}
+    connector |= {"saslMechanisms": mechanism, "saslUsername": f"pilot@{DOMAIN}"}
+    mark = router.mark()
+    with Router(
+        "C", [("connector", {**connector, "saslPassword": "s3cret word"})], tmp_path, mode="standalone"
+    ) as made:
+        router.wait_for(f"Connection Opened: dir=in .* auth={mechanism} user=pilot@{DOMAIN} ", after=mark)
+        made.stop()
+    with Router(
+        "D", [("connector", {**connector, "saslPassword": "another word"})], tmp_path, mode="standalone"
+    ) as made:
+        made.wait_for(r"failed: amqp:unauthorized-access Authentication failed \[mech=")
+        made.wait_for("Connection Closed", after=made.mark())
+        made.stop()
+        assert not any("another word" in line for line in made.log)
