@@ -294,8 +294,13 @@ class EdgeHost:
     # Commands.
 
     def _execute(self, commands: Sequence[EdgeCommand | MeshCommand]) -> None:
-        for command in commands:
-            self._handlers[type(command)](command)
+        try:
+            for command in commands:
+                self._handlers[type(command)](command)
+        finally:
+            self._arm()  # whatever went wrong with one of them, the proxies that are due are attached
+
+    def _arm(self) -> None:
         deadline = self.plane.next_deadline()
         if self._timer is not None:
             self._timer.cancel()

@@ -24,6 +24,7 @@ from vanrouter.engine.annotations import Annotations, encode, parse
 from vanrouter.engine.messages import Message, decode_message, encode_message
 from vanrouter.engine.sections import Described, ULong
 from vanrouter.engine.sections import encode as encode_value
+from vanrouter.routing.edge import AttachProxyIn
 
 MESH = "m" * 15
 
@@ -190,6 +191,31 @@ def test_a_refused_proxy_is_attached_again(world: World, pair: tuple[Router, Rou
     assert "Ma" not in interior.table.addresses
     interior.table.rules.remove("a")
     world.until(lambda: "Ma" in interior.table.addresses, 10)
+
+
+def test_a_bug_of_one_proxy_keeps_no_other_from_being_attached(
+    world: World, pair: tuple[Router, Router], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edge, interior = pair
+    client = world.client(edge)
+    for address in "ab":
+        interior.table.rules.add(AddressRule(pattern=address, treatment=Treatment.UNAVAILABLE))
+        client.receiver(address)
+        world.advance(0.5)
+        interior.table.rules.remove(address)
+    host = edge.edge
+    assert host is not None
+    attach = host._handlers[AttachProxyIn]
+
+    def broken(command: AttachProxyIn) -> None:
+        if command.address == "a":
+            raise RuntimeError("a bug")
+        attach(command)
+
+    monkeypatch.setitem(host._handlers, AttachProxyIn, broken)
+    world.allows_crashes = True
+    world.until(lambda: "Mb" in interior.table.addresses, 10)
+    assert "Ma" not in interior.table.addresses
 
 
 # Requests and replies (8).

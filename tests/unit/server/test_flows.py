@@ -253,6 +253,35 @@ def test_the_end_is_told(bench_of: Any) -> None:
         assert beacon.application_properties["ending"] is True
 
 
+def test_a_bug_of_a_tick_is_not_the_last_one(bench_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = bench_of(ROUTER + LISTENER).start()
+    bench.allows_crashes = True
+    collector = Collector(bench).subscribe(vanflow.ALL_SOURCES)
+    flows = bench.site.flows
+    made = flows._beacon
+
+    def broken(*, is_ending: bool = False) -> None:
+        monkeypatch.setattr(flows, "_beacon", made)
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(flows, "_beacon", broken)
+    while not bench.reactor.crashes:
+        bench.time += 0.1
+        bench.reactor.run_once(0)
+    bench.reactor.crashes = 0
+    bench.advance(1)
+    assert collector.take(vanflow.ALL_SOURCES)
+
+    collector.subscribe_all()
+    monkeypatch.setattr(flows, "_beacon", broken)
+    ended: list[bool] = []
+    flows.finish(lambda: ended.append(True))
+    while not bench.reactor.crashes:
+        bench.time += 0.01
+        bench.reactor.run_once(0)
+    assert ended == [True]
+
+
 def test_the_end_waits_for_nobody(bench_of: Any) -> None:
     """A collector that takes nothing holds the end up for half a second; no collector, not at all."""
     bench = bench_of(ROUTER + LISTENER).start()
