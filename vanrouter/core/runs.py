@@ -213,7 +213,6 @@ class Runs(Forwarder):
         kept, now, longest = self._kept, self.reactor.now, min(sender.credit, LONGEST)
         sent = presettled = 0
         while True:
-            link_advance(link_in)
             TAG_NUMBER[0] += 1
             pn_out = delivery_new(link_out, TAG)
             if section_bytes:
@@ -221,10 +220,11 @@ class Runs(Forwarder):
             link_send(link_out, rest, size - start)
             sent += 1
             if delivery_settled(pn):
-                delivery_settle(pn_out)
+                delivery_settle(pn_out)  # both links move on with it
                 delivery_settle(pn)
                 presettled += 1
             else:
+                link_advance(link_in)
                 link_advance(link_out)
                 delivery = kept.pop() if kept else Delivery(None, None, sender, None)
                 delivery.receiver = receiver
