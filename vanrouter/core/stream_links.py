@@ -145,7 +145,7 @@ class StreamLinks:
     def _end(self, session: Any, senders: list[Sender]) -> None:
         """End the links of a session, some in each turn, and the session with the last."""
         connection = self._connection
-        if connection.is_closed:
+        if connection.is_closed or session not in connection.sessions:  # the peer has ended it, and it was freed
             return
         for sender in senders[-ENDED_AT_ONCE:]:
             connection.end_sender(sender)

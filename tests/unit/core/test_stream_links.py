@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.unit.core.ends import Answers, Service
@@ -196,4 +198,37 @@ def test_a_connection_that_is_lost_while_its_links_end(world: World, monkeypatch
     connection.engine.drop(None)
     world.advance(0.1)
     assert not connection.senders
+    subscription.cancel()
+
+
+def test_a_session_that_the_peer_ends_while_its_links_end(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vanrouter.core.stream_links.ENDED_AT_ONCE", 1)
+    near, far = world.chain("A", "B")
+    service = Service()
+    subscription = far.subscribe_stream("svc", service)
+    world.until(lambda: "Msvc" in near.table.addresses)
+    world.settle()
+    connection, there = (
+        next(found for found in router.amqp_connections.values() if found.is_router) for router in (near, far)
+    )
+    head = encode_stream_head("svc", None, None)
+    for sink in [near.open_stream("svc", head, STREAM_FLAGS, Answers()) for _ in range(3)]:
+        sink.finish(settled=True)
+    world.settle()
+    session = connection.streams.session
+    name = next(sender.name for sender in connection.senders.values() if sender.session == session)
+    its_session = next(receiver.session for receiver in there.receivers.values() if receiver.name == name)
+    closed: list[Any] = []
+    close = proton.session_close
+
+    def noted(each: Any) -> None:
+        closed.append(each)
+        close(each)
+
+    connection.streams.retire()
+    monkeypatch.setattr(proton, "session_close", noted)
+    there.end_session(its_session)
+    world.advance(0.1)
+    assert closed.count(session) == 1, "it is freed with the answer"
+    assert not connection.is_closed
     subscription.cancel()
