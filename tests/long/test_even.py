@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.system.network import Network
-from tests.system.test_even import Named, count_answers, network, services, start  # noqa: F401  # fixtures by name
+from tests.system.test_even import Named, count_answers, services, start  # noqa: F401  # a fixture, by name
 
 CONNECTIONS = 10_000
 
@@ -13,4 +13,3 @@ def test_ten_thousand_connections(network: Network, services: dict[str, Named]) 
     counts = count_answers(port, CONNECTIONS, 50)
     assert 0.89 <= counts["B"] / CONNECTIONS <= 0.91, counts
     network.check_logs()
-    network.stop()
