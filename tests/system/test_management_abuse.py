@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +10,7 @@ from proton import Delivery, Message
 from proton.handlers import MessagingHandler
 from proton.reactor import Container
 
-from tests.system.harness import Router
+from tests.system.harness import COLLECTED_AT, Router
 from vanrouter.mgmt.client import ManagementClient
 
 pytestmark = pytest.mark.system
@@ -22,9 +21,6 @@ BODY_BYTES = 100 << 20
 CHUNK = b"\0" * (256 << 10)
 MEMORY_KB = 40_000
 """What a body of that size may add: the bound of messages for the router itself, twice."""
-COLLECTED_AT = 1.82 if sys.implementation.name == "pypy" else 1.0
-"""PyPy's collector looks again when the heap has grown by so much (its `PYPY_GC_MAJOR_COLLECT`), and an array of octets
-that grows leaves its shorter copies to it: 22 to 104 MB over 118 were seen there, up and down with each body."""
 PATIENCE_S = 90.0
 
 
