@@ -23,13 +23,19 @@ Group = tuple[str, int]
 
 TAKEN_OVER = ("", "replaced by a new connection of the same peer")
 
+LATELY_S = 2.0
+"""A data connection that carries streams is heard more often."""
+
+TOGETHER_S = 0.5
+"""A peer that has lost its connections makes all of a group anew at the same time."""
+
 
 def trunk_of(connection: Connection) -> Connection:
     """Return the connection that the next stream to a neighbour takes (section 1.5).
 
     A data connection, or `connection` where there is none or the peer does not take streams on them. The first that is
-    not busy, so that what many flows have to say goes out, and comes in, with one call of the system; with all busy, in
-    turn.
+    not busy and was heard of late, so that what many flows have to say goes out, and comes in, with one call of the
+    system, and not where the peer may be gone; else the one that was heard last; with all busy, in turn.
 
     Args:
         connection: the control connection.
@@ -37,9 +43,16 @@ def trunk_of(connection: Connection) -> Connection:
     trunks = connection.trunks
     if not trunks or not connection.peer.offers_trunking:
         return connection
+    lately = connection.loop.now - LATELY_S
+    heard_last: Connection | None = None
     for data in trunks:
         if not data.streams.is_busy():
-            return data
+            if data.engine.heard_at >= lately:
+                return data
+            if heard_last is None or data.engine.heard_at > heard_last.engine.heard_at:
+                heard_last = data
+    if heard_last is not None:
+        return heard_last
     connection.trunk_turn += 1
     return trunks[connection.trunk_turn % len(trunks)]
 
@@ -125,7 +138,7 @@ class Groups:
         logger.info("[C%d] Connection [C%d] takes over", old.id, new.id)
         if self.key(old) == self.key(new):  # its peer has lost it, and the data connections of that time with it
             for data in list(old.trunks):
-                if data.opened_at > old.engine.heard_at:
+                if self._is_of(data, old, new):
                     old.trunks.remove(data)
                     self._adopt(new, data)
                 else:
@@ -135,6 +148,17 @@ class Groups:
             for link in (old.control_in, old.control_out):
                 if link is not None:
                     old.detach(link)
+
+    def _is_of(self, data: Connection, old: Connection, new: Connection) -> bool:
+        """Say whether a data connection lives on with the new control connection of its group.
+
+        The old one died after it was last heard, before its next HELLO came. What was heard after that lives; what was
+        opened in between, and is not heard any more, has died with it.
+        """
+        silent_since = old.engine.heard_at
+        next_hello_at = silent_since + 1.5 * self._router.control.plane.settings.hello_interval_s
+        is_fresh = data.opened_at > silent_since and new.opened_at - data.opened_at < TOGETHER_S
+        return data.engine.heard_at > next_hello_at or is_fresh
 
     def _adopt(self, parent: Connection, data: Connection) -> None:
         if data.is_closed:

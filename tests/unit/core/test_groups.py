@@ -6,7 +6,7 @@ import pytest
 
 from tests.unit.core.engines import ACCEPTED, World, message
 from vanrouter.core.connection import Connection
-from vanrouter.core.groups import trunk_of
+from vanrouter.core.groups import LATELY_S, trunk_of
 from vanrouter.core.peer import Role
 from vanrouter.core.router import Router
 from vanrouter.engine.sections import Int, ULong
@@ -125,6 +125,37 @@ def test_the_same_ordinal_takes_the_place_of_a_dead_connection(world: World, pai
     assert all(each.is_closed for each in (dead, dead_far, dead_data, dead_data_far))
     assert not again_far.trunks
     assert pair.carries()
+
+
+def test_which_data_connections_live_on_with_the_next_control_connection(world: World, pair: Neighbours) -> None:
+    """A peer is cut off right after it came, as one that moves twice; then its data connections come first."""
+    dead = pair.connect(1)
+    world.until(lambda: pair.is_linked_by(dead[0]))
+    world.advance(0.1)
+    dead_data = pair.connect(1, is_data=True)
+    ends = [(end.engine, end.engine.heard_at) for end in (*dead, *dead_data)]
+    assert dead[0].engine.heard_at < dead_data[0].opened_at, "it was opened after the last word on the other"
+    world.advance(2.5)
+    living, _ = pair.connect(1, is_data=True)
+    for engine, heard_at in ends:
+        engine.heard_at = heard_at  # the wires of this world go on
+    again, _ = pair.connect(1)
+    world.until(lambda: pair.is_linked_by(again))
+    assert all(end.is_closed for end in dead_data)
+    assert again.trunks == [living]
+    assert not living.is_closed
+    assert pair.carries()
+
+
+def test_streams_go_where_the_peer_was_heard(world: World, pair: Neighbours) -> None:
+    control, _ = pair.connect()
+    first, _ = pair.connect(is_data=True)
+    second, _ = pair.connect(is_data=True)
+    assert trunk_of(control) is first
+    first.engine.heard_at -= 2 * LATELY_S
+    assert trunk_of(control) is second
+    second.engine.heard_at -= 3 * LATELY_S
+    assert trunk_of(control) is first, "both are silent: the one that was heard last"
 
 
 def test_groups_of_strangers_are_not_mixed(world: World, pair: Neighbours) -> None:
