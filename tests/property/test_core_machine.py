@@ -304,10 +304,16 @@ class Peers(RuleBasedStateMachine):
 
     @property
     def is_whole(self) -> bool:
-        """Every router has a way to every other; one whose neighbours were lost too often waits with it."""
+        """Every router has a way to every other.
+
+        One whose neighbours were lost too often waits with it, and has the lost way until then: what is sent meanwhile
+        is released.
+        """
         inside = [router for router in self.routers if router.is_interior]
         return not self.is_apart and all(
-            sum(node.connection is not None for node in router.nodes.values()) == len(inside) - 1 for router in inside
+            sum(node.connection is not None and not node.connection.is_closed for node in router.nodes.values())
+            == len(inside) - 1
+            for router in inside
         )
 
     def is_stale(self, to: str) -> bool:
