@@ -523,8 +523,14 @@ class Connection:
                 sender.zero_credit_since = self.loop.now
 
     def answer_drain(self, sender: Sender) -> None:
-        """Give the credit back that a consumer wants to have back, once nothing waits for it (section 7.8)."""
+        """Give the credit back that a consumer wants to have back, once nothing waits for it (section 7.8).
+
+        Not while the engine waits for the session's window with some of it: it would forget the answer.
+        """
         if not sender.queue and sender.busy is None and not sender.closed and link_get_drain(sender.pn):
+            if proton.link_queued(sender.pn):
+                self.waiting[sender] = None
+                return
             link_drained(sender.pn)
             sender.credit = 0
             sender.ready = False

@@ -142,6 +142,27 @@ def test_drain_sends_what_waits_first(world: World) -> None:
     assert rx.credit_left == 0
 
 
+def test_drain_is_answered_when_the_window_has_opened(world: World) -> None:
+    """The window of four frames shuts with the last of what waited, or in its middle: the engine knows of no more."""
+    router = world.router()
+    for number in range(3, 10):
+        client = world.client(router)
+        rx = client.receiver("a", credit=0, session=client.session(1 << 16))
+        tx = world.client(router).sender("a")
+        for _ in range(number):
+            tx.send(b"x", settled=True)
+        world.settle()
+        rx.credit(20)
+        rx.drain()
+        world.settle()
+        world.check()
+        assert len(rx.contents) == number
+        assert rx.credit_left == 0
+        rx.detach()
+        tx.detach()
+        world.settle()
+
+
 def test_drain_during_a_stream_is_answered_at_its_end(world: World) -> None:
     router = world.router()
     rx = world.client(router).receiver("a", credit=10)
